@@ -1,0 +1,627 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// GuestType says what a Guest is.
+// +kubebuilder:validation:Enum=Container;VM
+type GuestType string
+
+const (
+	// GuestContainer is a system container (LXC).
+	GuestContainer GuestType = "Container"
+	// GuestVM is a virtual machine (QEMU).
+	GuestVM GuestType = "VM"
+)
+
+// Power is whether a Guest runs.
+// +kubebuilder:validation:Enum=Running;Stopped
+type Power string
+
+const (
+	// PowerRunning keeps the Guest running. It is the default.
+	PowerRunning Power = "Running"
+	// PowerStopped keeps the Guest off.
+	PowerStopped Power = "Stopped"
+)
+
+// RestartPolicy says whether a Guest may be restarted for changes that only a restart applies.
+// +kubebuilder:validation:Enum=Never;WhenRequired
+type RestartPolicy string
+
+const (
+	// RestartNever leaves such changes pending until somebody else restarts the Guest. It is the default.
+	RestartNever RestartPolicy = "Never"
+	// RestartWhenRequired restarts the Guest once such changes are pending.
+	RestartWhenRequired RestartPolicy = "WhenRequired"
+)
+
+// GuestSpec declares one container or virtual machine.
+//
+// A field that is not set is not touched, whatever stands outside. Memory, swap and disk sizes are Kubernetes quantities
+// in whole MiB: 512Mi, 2Gi.
+//
+// +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.balloon)",message="balloon is for a VM; a container has swap"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.disks)",message="disks is for a VM; give a container mountPoints with a volume"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.cloudInit)",message="cloudInit is for a VM"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.agent)",message="agent is for a VM; a container needs none"
+// +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.swap)",message="swap is for a container; a VM has balloon"
+// +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.mountPoints)",message="mountPoints is for a container; give a VM disks"
+// +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.features)",message="features is for a container"
+// +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.unprivileged)",message="unprivileged is for a container"
+// +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.source) || !has(self.source.template)",message="source.template is for a container; a VM is made with source.clone or without a source"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Container' || has(self.source) || (has(self.vmid) && has(self.adoptionPolicy) && self.adoptionPolicy == 'IfUnowned')",message="a container needs source.template or source.clone, unless an existing one is adopted by vmid and adoptionPolicy: IfUnowned"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.rootDisk) || !has(self.rootDisk.device)",message="rootDisk.device is for a VM; a container's root disk is always rootfs"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.networks) || self.networks.all(n, !has(n.model))",message="networks[].model is for a VM"
+// +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.networks) || self.networks.all(n, !has(n.name))",message="networks[].name is for a container; a VM names its interfaces itself"
+// +kubebuilder:validation:XValidation:rule="self.type != 'VM' || has(self.cloudInit) || !has(self.networks) || self.networks.all(n, !has(n.ipv4) && !has(n.ipv6))",message="networks[].ipv4 and ipv6 of a VM are set by cloud-init: add cloudInit, or leave them out"
+// +kubebuilder:validation:XValidation:rule="self.type != 'VM' || has(self.cloudInit) || (!has(self.nameservers) && !has(self.searchDomain))",message="nameservers and searchDomain of a VM are set by cloud-init: add cloudInit, or leave them out"
+// +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="type cannot be changed: make a new Guest instead"
+// +kubebuilder:validation:XValidation:rule="self.hostRef.name == oldSelf.hostRef.name",message="hostRef cannot be changed: make a new Guest instead"
+// +kubebuilder:validation:XValidation:rule="has(self.unprivileged) == has(oldSelf.unprivileged) && (!has(self.unprivileged) || self.unprivileged == oldSelf.unprivileged)",message="unprivileged cannot be changed: the files in the container belong to other user IDs; make a new Guest instead"
+// +kubebuilder:validation:XValidation:rule="!has(self.balloon) || !has(self.memory) || quantity(string(self.balloon)).compareTo(quantity(string(self.memory))) <= 0",message="balloon must not be above memory"
+// +kubebuilder:validation:XValidation:rule="!has(self.disks) || !has(self.rootDisk) || self.disks.all(d, d.device != (has(self.rootDisk.device) ? self.rootDisk.device : 'scsi0'))",message="disks[].device must differ from the root disk's (rootDisk.device, default scsi0)"
+type GuestSpec struct {
+	CommonSpec `json:",inline"`
+
+	// hostRef names the Host. It cannot be changed.
+	// +required
+	HostRef LocalReference `json:"hostRef,omitempty,omitzero"`
+	// type is Container or VM. It cannot be changed.
+	// +required
+	Type GuestType `json:"type,omitempty"`
+	// vmid of the guest, unique in the Proxmox cluster. Unset: one is allocated from the Host's vmidRange and stands in
+	// status.vmid. The VMID of a guest that exists cannot be changed.
+	// +optional
+	// +kubebuilder:validation:Minimum=100
+	// +kubebuilder:validation:Maximum=999999999
+	VMID *int32 `json:"vmid,omitempty"`
+	// node on which the guest is made. Default: the Host's. A guest that is moved later is followed, not moved back.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$`
+	Node string `json:"node,omitempty"`
+	// source is what the guest is made from. It has no meaning once the guest exists.
+	// +optional
+	Source *GuestSource `json:"source,omitempty"`
+	// hostname of a container, name of a VM. Default: the name of this object.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*$')",message="hostname must be a DNS name: letters, digits and '-' in labels of at most 63 characters, for example step-ca or step-ca.lan"
+	Hostname string `json:"hostname,omitempty"`
+	// cores of the guest.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=8192
+	Cores *int32 `json:"cores,omitempty"`
+	// memory of the guest in whole MiB, at least 16Mi.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1048576 == 0 && quantity(string(self)).asInteger() >= 16777216 && quantity(string(self)).asInteger() <= 17592186044416",message="memory must be whole MiB from 16Mi to 16Ti, for example 512Mi or 2Gi"
+	Memory *resource.Quantity `json:"memory,omitempty"`
+	// swap of a container in whole MiB; 0 for none.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1048576 == 0 && quantity(string(self)).asInteger() >= 0 && quantity(string(self)).asInteger() <= 17592186044416",message="swap must be 0 or whole MiB up to 16Ti, for example 512Mi"
+	Swap *resource.Quantity `json:"swap,omitempty"`
+	// balloon is the least memory that ballooning may leave to a VM, in whole MiB; 0 turns ballooning off.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1048576 == 0 && quantity(string(self)).asInteger() >= 0 && quantity(string(self)).asInteger() <= 17592186044416",message="balloon must be 0 or whole MiB up to 16Ti, for example 512Mi"
+	Balloon *resource.Quantity `json:"balloon,omitempty"`
+	// rootDisk of the guest.
+	// +optional
+	RootDisk *RootDisk `json:"rootDisk,omitempty"`
+	// disks of a VM beside the root disk.
+	// +optional
+	// +listType=map
+	// +listMapKey=device
+	// +kubebuilder:validation:MaxItems=30
+	Disks []Disk `json:"disks,omitempty"`
+	// mountPoints of a container.
+	// +optional
+	// +listType=map
+	// +listMapKey=path
+	// +kubebuilder:validation:MaxItems=64
+	MountPoints []MountPoint `json:"mountPoints,omitempty"`
+	// networks of the guest.
+	// +optional
+	// +listType=map
+	// +listMapKey=device
+	// +kubebuilder:validation:MaxItems=32
+	Networks []Network `json:"networks,omitempty"`
+	// nameservers that the guest asks. Default: the Host's, when the guest is made.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=3
+	// +kubebuilder:validation:items:MinLength=2
+	// +kubebuilder:validation:items:MaxLength=45
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="a nameserver must be an IP address, for example 10.0.0.13"
+	Nameservers []string `json:"nameservers,omitempty"`
+	// searchDomain of the guest. Default: the Host's domain, when the guest is made.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$`
+	SearchDomain string `json:"searchDomain,omitempty"`
+	// features of a container. All but nesting are refused to API tokens and are set over SSH.
+	// +optional
+	Features *Features `json:"features,omitempty"`
+	// unprivileged maps a container's users to unprivileged ones of the node. Default: true. It cannot be changed.
+	// +optional
+	Unprivileged *bool `json:"unprivileged,omitempty"`
+	// cloudInit configures a VM at its first boot.
+	// +optional
+	CloudInit *CloudInit `json:"cloudInit,omitempty"`
+	// agent turns the QEMU guest agent on or off for a VM.
+	// +optional
+	Agent *bool `json:"agent,omitempty"`
+	// tags of the guest, all of them: others are removed, the owner mark stays.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[a-z0-9_][-a-z0-9_+.]*$') && !self.startsWith('phoenix-')",message="a tag has lower case letters, digits and _ - + . only, and does not begin with phoenix-, which marks ownership"
+	Tags []string `json:"tags,omitempty"`
+	// notes of the guest in Markdown. The owner mark stands below them.
+	// +optional
+	// +kubebuilder:validation:MaxLength=7000
+	// +kubebuilder:validation:XValidation:rule="!self.contains('phoenix-hypervisor.io')",message="notes must not contain phoenix-hypervisor.io, which stands in the owner mark"
+	Notes *string `json:"notes,omitempty"`
+	// protection makes Proxmox refuse to destroy the guest and its disks. A protected Guest is not destroyed.
+	// +optional
+	Protection *bool `json:"protection,omitempty"`
+	// startup says whether and in which order the guest starts with its node.
+	// +optional
+	Startup *Startup `json:"startup,omitempty"`
+	// power is Running (default) or Stopped.
+	// +optional
+	Power Power `json:"power,omitempty"`
+	// shutdownTimeout is how long the guest may take to shut down before it is stopped, from 1s to 1h in whole seconds. Default: 60s.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="shutdownTimeout must be from 1s to 1h, for example 90s"
+	ShutdownTimeout *metav1.Duration `json:"shutdownTimeout,omitempty"`
+	// restartPolicy says whether the guest may be restarted for changes that only a restart applies: Never (default) or WhenRequired.
+	// +optional
+	RestartPolicy RestartPolicy `json:"restartPolicy,omitempty"`
+}
+
+// GuestSource is what a guest is made from.
+// +kubebuilder:validation:XValidation:rule="has(self.template) != has(self.clone)",message="source needs exactly one of template and clone"
+type GuestSource struct {
+	// template is the volume of a container template, such as local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][-A-Za-z0-9._]*:vztmpl/[A-Za-z0-9][-A-Za-z0-9._+~]*$')",message="template must be STORAGE:vztmpl/FILE, for example local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst"
+	Template string `json:"template,omitempty"`
+	// clone copies a template guest.
+	// +optional
+	Clone *CloneSource `json:"clone,omitempty"`
+}
+
+// CloneMode says how a template guest is copied.
+// +kubebuilder:validation:Enum=Full;Linked
+type CloneMode string
+
+const (
+	// CloneFull copies every disk. It is the default.
+	CloneFull CloneMode = "Full"
+	// CloneLinked shares the template's disks and stores differences only.
+	CloneLinked CloneMode = "Linked"
+)
+
+// CloneSource names the template guest to copy.
+// +kubebuilder:validation:XValidation:rule="[has(self.vmid), has(self.name), has(self.guestRef)].filter(x, x).size() == 1",message="clone needs exactly one of vmid, name and guestRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.storage) || !has(self.mode) || self.mode == 'Full'",message="clone.storage is for mode Full; a linked clone stays on its template's storage"
+type CloneSource struct {
+	// vmid of the template guest.
+	// +optional
+	// +kubebuilder:validation:Minimum=100
+	// +kubebuilder:validation:Maximum=999999999
+	VMID *int32 `json:"vmid,omitempty"`
+	// name of the template guest in Proxmox. It must be the only template of that name and type.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+	// guestRef names a Guest of the same Host that is copied; it must be stopped or a template.
+	// +optional
+	GuestRef *LocalReference `json:"guestRef,omitempty"`
+	// mode is Full (default) or Linked.
+	// +optional
+	Mode CloneMode `json:"mode,omitempty"`
+	// storage for the disks of a full clone. Default: the Host's default storage, else the template's own.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$`
+	Storage string `json:"storage,omitempty"`
+}
+
+// RootDisk is the disk that a guest boots from.
+type RootDisk struct {
+	// device of a VM's root disk. Default: scsi0.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=8
+	// +kubebuilder:validation:Pattern=`^(scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|sata[0-5]|ide[0-3])$`
+	Device string `json:"device,omitempty"`
+	// storage on which the disk is made. Default: the Host's. A disk that exists is not moved.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$`
+	Storage string `json:"storage,omitempty"`
+	// size of the disk in whole MiB; a new disk is made in whole GiB. It can grow while the guest runs, and never shrinks.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1048576 == 0 && quantity(string(self)).asInteger() > 0",message="size must be whole MiB, for example 8Gi"
+	Size *resource.Quantity `json:"size,omitempty"`
+}
+
+// Disk is a further disk of a VM.
+type Disk struct {
+	// device of the disk, such as scsi1.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=8
+	// +kubebuilder:validation:Pattern=`^(scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|sata[0-5]|ide[0-3])$`
+	Device string `json:"device,omitempty"`
+	// storage on which the disk is made. Default: the Host's. A disk that exists is not moved.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$`
+	Storage string `json:"storage,omitempty"`
+	// size of the disk in whole GiB. It can grow while the VM runs, and never shrinks.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1073741824 == 0 && quantity(string(self)).asInteger() > 0",message="size must be whole GiB, for example 8Gi"
+	Size resource.Quantity `json:"size,omitempty,omitzero"`
+	// discard passes freed blocks on to the storage.
+	// +optional
+	Discard *bool `json:"discard,omitempty"`
+	// ssd shows the disk to the VM as a solid-state one.
+	// +optional
+	SSD *bool `json:"ssd,omitempty"`
+	// backup includes the disk in backups.
+	// +optional
+	Backup *bool `json:"backup,omitempty"`
+}
+
+// MountPoint mounts a volume or a directory of the node into a container.
+// +kubebuilder:validation:XValidation:rule="has(self.volume) != has(self.bind)",message="a mount point needs exactly one of volume and bind"
+// +kubebuilder:validation:XValidation:rule="!has(self.bind) || !has(self.backup)",message="backup is for a volume; a bind mount is never backed up"
+type MountPoint struct {
+	// path in the container.
+	// +required
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[-A-Za-z0-9._]+)+$') && !self.contains('/../') && !self.endsWith('/..') && !self.contains('/./') && !self.endsWith('/.')",message="path must be absolute and not /, without '.' and '..', of letters, digits and - . _, for example /var/lib/data"
+	Path string `json:"path,omitempty"`
+	// volume is storage of the container's own.
+	// +optional
+	Volume *Volume `json:"volume,omitempty"`
+	// bind is a directory of the node. It is refused to API tokens and is set over SSH.
+	// +optional
+	Bind *Bind `json:"bind,omitempty"`
+	// readOnly mounts it read-only.
+	// +optional
+	ReadOnly *bool `json:"readOnly,omitempty"`
+	// backup includes the volume in backups.
+	// +optional
+	Backup *bool `json:"backup,omitempty"`
+}
+
+// Volume is storage that a container owns.
+type Volume struct {
+	// storage on which the volume is made. Default: the Host's. A volume that exists is not moved.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$`
+	Storage string `json:"storage,omitempty"`
+	// size of the volume in whole GiB. It can grow while the container runs, and never shrinks.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1073741824 == 0 && quantity(string(self)).asInteger() > 0",message="size must be whole GiB, for example 8Gi"
+	Size resource.Quantity `json:"size,omitempty,omitzero"`
+}
+
+// Bind is a directory of the node that a container mounts.
+type Bind struct {
+	// path on the node, within the Host's allow.bindMountPaths.
+	// +required
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[-A-Za-z0-9._]+)+$') && !self.contains('/../') && !self.endsWith('/..') && !self.contains('/./') && !self.endsWith('/.')",message="path must be absolute and not /, without '.' and '..', of letters, digits and - . _, for example /srv/data"
+	Path string `json:"path,omitempty"`
+}
+
+// Network is one network interface of a guest.
+type Network struct {
+	// device is the slot in Proxmox: net0 to net31.
+	// +required
+	// +kubebuilder:validation:MinLength=4
+	// +kubebuilder:validation:MaxLength=5
+	// +kubebuilder:validation:Pattern=`^net([0-9]|[12][0-9]|3[01])$`
+	Device string `json:"device,omitempty"`
+	// name of the interface in a container. Default: eth and the number of the device, when it is made.
+	// +optional
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9_.]*$`
+	Name string `json:"name,omitempty"`
+	// bridge that it is plugged into. Default: the Host's, else vmbr0, when it is made.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*$`
+	Bridge string `json:"bridge,omitempty"`
+	// model of a VM's card. Default: virtio, when it is made.
+	// +optional
+	// +kubebuilder:validation:Enum=virtio;e1000;e1000e;rtl8139;vmxnet3
+	Model string `json:"model,omitempty"`
+	// vlan tag.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=4094
+	VLAN *int32 `json:"vlan,omitempty"`
+	// mac address. Unset: Proxmox gives one, which stands in status.networks.
+	// +optional
+	// +kubebuilder:validation:MinLength=17
+	// +kubebuilder:validation:MaxLength=17
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$')",message="mac must be a unicast address in colon form, for example BC:24:11:00:00:01"
+	MAC string `json:"mac,omitempty"`
+	// mtu of the interface. For a VM, 1 means the bridge's.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65520
+	MTU *int32 `json:"mtu,omitempty"`
+	// rateMBps limits the throughput in megabytes per second.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	RateMBps *int32 `json:"rateMBps,omitempty"`
+	// firewall lets the Proxmox firewall filter this interface.
+	// +optional
+	Firewall *bool `json:"firewall,omitempty"`
+	// ipv4 of the interface. Unset: not touched.
+	// +optional
+	IPv4 *IPv4 `json:"ipv4,omitempty"`
+	// ipv6 of the interface. Unset: not touched.
+	// +optional
+	IPv6 *IPv6 `json:"ipv6,omitempty"`
+}
+
+// IPMethod says how an interface comes by its address.
+type IPMethod string
+
+const (
+	// IPStatic is the address that the spec names.
+	IPStatic IPMethod = "Static"
+	// IPDHCP asks a DHCP server.
+	IPDHCP IPMethod = "DHCP"
+	// IPAuto is IPv6's stateless address configuration.
+	IPAuto IPMethod = "Auto"
+)
+
+// IPv4 configuration of an interface.
+// +kubebuilder:validation:XValidation:rule="has(self.address) == (self.method == 'Static')",message="ipv4.address belongs to method: Static, and must stand there"
+// +kubebuilder:validation:XValidation:rule="!has(self.gateway) || self.method == 'Static'",message="ipv4.gateway belongs to method: Static"
+// +kubebuilder:validation:XValidation:rule="!has(self.gateway) || !has(self.address) || !isCIDR(self.address) || !isIP(self.gateway) || cidr(self.address).containsIP(self.gateway)",message="ipv4.gateway must lie in the network of ipv4.address"
+type IPv4 struct {
+	// method is Static or DHCP.
+	// +required
+	// +kubebuilder:validation:Enum=Static;DHCP
+	Method IPMethod `json:"method,omitempty"`
+	// address with its prefix length, such as 10.0.0.10/24.
+	// +optional
+	// +kubebuilder:validation:MinLength=9
+	// +kubebuilder:validation:MaxLength=18
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="address must be an IPv4 address with its prefix length, for example 10.0.0.10/24"
+	Address string `json:"address,omitempty"`
+	// gateway of the network.
+	// +optional
+	// +kubebuilder:validation:MinLength=7
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",message="gateway must be an IPv4 address, for example 10.0.0.1"
+	Gateway string `json:"gateway,omitempty"`
+}
+
+// IPv6 configuration of an interface.
+// +kubebuilder:validation:XValidation:rule="has(self.address) == (self.method == 'Static')",message="ipv6.address belongs to method: Static, and must stand there"
+// +kubebuilder:validation:XValidation:rule="!has(self.gateway) || self.method == 'Static'",message="ipv6.gateway belongs to method: Static"
+type IPv6 struct {
+	// method is Static, DHCP or Auto.
+	// +required
+	// +kubebuilder:validation:Enum=Static;DHCP;Auto
+	Method IPMethod `json:"method,omitempty"`
+	// address with its prefix length, such as fd00::10/64.
+	// +optional
+	// +kubebuilder:validation:MinLength=4
+	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 6",message="address must be an IPv6 address with its prefix length, for example fd00::10/64"
+	Address string `json:"address,omitempty"`
+	// gateway of the network.
+	// +optional
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=39
+	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 6",message="gateway must be an IPv6 address, for example fd00::1"
+	Gateway string `json:"gateway,omitempty"`
+}
+
+// Features of a container. A feature that is not set is not touched.
+type Features struct {
+	// nesting lets the container run containers, and systemd run well.
+	// +optional
+	Nesting *bool `json:"nesting,omitempty"`
+	// keyctl allows the keyctl system call, which Docker needs in an unprivileged container.
+	// +optional
+	Keyctl *bool `json:"keyctl,omitempty"`
+	// fuse allows FUSE file systems.
+	// +optional
+	FUSE *bool `json:"fuse,omitempty"`
+	// mknod allows the making of device nodes.
+	// +optional
+	Mknod *bool `json:"mknod,omitempty"`
+}
+
+// CloudInit configures a VM at its first boot. Addresses stand in networks.
+type CloudInit struct {
+	// storage for the cloud-init drive. Default: the Host's, when the drive is made.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$`
+	Storage string `json:"storage,omitempty"`
+	// user that is made. Default: the image's.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^[a-z_][a-z0-9_-]*$`
+	User string `json:"user,omitempty"`
+	// sshKeysSecretRef names the entry of a Secret with public keys, one on a line, that may log in as the user.
+	// +optional
+	SSHKeysSecretRef *SecretKeyReference `json:"sshKeysSecretRef,omitempty"`
+}
+
+// Startup says whether and in which order a guest starts with its node.
+type Startup struct {
+	// onBoot starts the guest with its node.
+	// +optional
+	OnBoot *bool `json:"onBoot,omitempty"`
+	// order among the guests of the node; shutdown goes the other way.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	Order *int32 `json:"order,omitempty"`
+	// upDelaySeconds to wait after this guest before the next one starts.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=86400
+	UpDelaySeconds *int32 `json:"upDelaySeconds,omitempty"`
+	// downDelaySeconds to wait for this guest to shut down before the next one is.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=86400
+	DownDelaySeconds *int32 `json:"downDelaySeconds,omitempty"`
+}
+
+// GuestTask is a Proxmox task that was begun for a guest.
+type GuestTask struct {
+	// upid of the task.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	UPID string `json:"upid,omitempty"`
+	// reason of the step that began it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+}
+
+// GuestNetwork is one network interface as observed.
+type GuestNetwork struct {
+	// device is the slot in Proxmox.
+	// +required
+	// +kubebuilder:validation:MinLength=4
+	// +kubebuilder:validation:MaxLength=5
+	Device string `json:"device,omitempty"`
+	// mac address of the interface.
+	// +optional
+	// +kubebuilder:validation:MinLength=17
+	// +kubebuilder:validation:MaxLength=17
+	MAC string `json:"mac,omitempty"`
+}
+
+// GuestStatus is what was observed of a Guest.
+type GuestStatus struct {
+	CommonStatus `json:",inline"`
+
+	// vmid of the guest; it is reserved here before the guest is made.
+	// +optional
+	// +kubebuilder:validation:Minimum=100
+	// +kubebuilder:validation:Maximum=999999999
+	VMID *int32 `json:"vmid,omitempty"`
+	// node that the guest is on now.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Node string `json:"node,omitempty"`
+	// power as observed.
+	// +optional
+	Power Power `json:"power,omitempty"`
+	// addresses that the guest has, without loopback and link-local ones; the declared one comes first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=2
+	// +kubebuilder:validation:items:MaxLength=45
+	Addresses []string `json:"addresses,omitempty"`
+	// networks of the guest.
+	// +optional
+	// +listType=map
+	// +listMapKey=device
+	// +kubebuilder:validation:MaxItems=32
+	Networks []GuestNetwork `json:"networks,omitempty"`
+	// startedAt is when the guest was started, to within some seconds.
+	// +optional
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+	// pendingRestart lists what takes effect only with the next restart, by Proxmox's names.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=64
+	PendingRestart []string `json:"pendingRestart,omitempty"`
+	// task that runs for the guest.
+	// +optional
+	Task *GuestTask `json:"task,omitempty"`
+}
+
+// Guest is one container or virtual machine.
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:categories=phoenix,shortName=gu
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
+// +kubebuilder:printcolumn:name="VMID",type=integer,JSONPath=`.status.vmid`
+// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.status.node`
+// +kubebuilder:printcolumn:name="IP",type=string,JSONPath=`.status.addresses[0]`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+type Guest struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata of the object.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec declares the guest.
+	// +required
+	Spec GuestSpec `json:"spec,omitempty,omitzero"`
+	// status is what was observed.
+	// +optional
+	Status GuestStatus `json:"status,omitempty,omitzero"`
+}
+
+// GuestList is a list of Guests.
+// +kubebuilder:object:root=true
+type GuestList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Guest `json:"items"`
+}
+
+// Common returns the part of the spec that every kind has.
+func (g *Guest) Common() *CommonSpec { return &g.Spec.CommonSpec }
+
+// CommonStatus returns the part of the status that every kind has.
+func (g *Guest) CommonStatus() *CommonStatus { return &g.Status.CommonStatus }
+
+// DefaultDeletionPolicy of a Guest is Retain: it holds data.
+func (g *Guest) DefaultDeletionPolicy() DeletionPolicy { return DeletionRetain }
