@@ -58,7 +58,8 @@ type Step struct {
 	// Reserve writes to obj.status what must be known before Do, such as a VMID. The status is patched with the
 	// optimistic lock first. May be nil.
 	Reserve func()
-	// Do makes the change. Errors are read like Observe's, but make Ready False.
+	// Do makes the change. Errors are read like Observe's, but make Ready False. What was begun and goes on by itself
+	// is a Wait with the step's Reason; a Wait with any other reason says that nothing was done yet.
 	Do func(ctx context.Context) error
 }
 

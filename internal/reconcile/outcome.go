@@ -16,11 +16,12 @@ import (
 type verdict int
 
 const (
-	failed  verdict = iota // tried again with backoff
-	waiting                // something will come by itself
-	stalled                // only a new spec helps
-	resting                // a person has to act, nothing is wrong
-	kept                   // nothing was looked at: the last status stands
+	failed   verdict = iota // tried again with backoff
+	waiting                 // something will come by itself
+	stalled                 // only a new spec helps
+	resting                 // a person has to act, nothing is wrong
+	kept                    // nothing was looked at: the last status stands
+	released                // the object is gone
 )
 
 // outcome is an error that says how a pass ended.
