@@ -43,7 +43,7 @@ func ParseNet(t GuestType, s string) (Net, error) {
 		return Net{}, err
 	}
 	n := Net{props: p}
-	if err := decode(&p, n.fields(t)); err != nil {
+	if err := decode(&p, slices.Concat(n.fields(t), n.card(t))); err != nil {
 		return Net{}, fmt.Errorf("parse network %q: %w", s, err)
 	}
 	if model := modelKey(&p); t == QEMU && model != "" {
@@ -70,8 +70,7 @@ func (n Net) Encode(t GuestType) (string, error) {
 	return p.String(), nil
 }
 
-// encodeModel settles the two members that one key carries: "virtio=MAC".
-// After it the fields model and macaddr are of no concern.
+// encodeModel settles the two members that one key may carry: "virtio=MAC".
 func (n Net) encodeModel(p *Props) error {
 	if n.Model == "" {
 		return fmt.Errorf("encode network: a VM's network card needs a model")
@@ -86,9 +85,9 @@ func (n Net) encodeModel(p *Props) error {
 		return p.rename(old, n.Model, n.MAC)
 	}
 	if _, spelled := p.Get("macaddr"); spelled || n.MAC == "" {
-		return encode(p, []field{text("model", &n.Model), foldText("macaddr", &n.MAC)})
+		return encode(p, n.card(QEMU))
 	}
-	if _, bare := p.Get("model"); bare {
+	if _, alone := p.Get("model"); alone {
 		return p.rename("model", n.Model, n.MAC)
 	}
 	return p.Set(n.Model, n.MAC)
@@ -100,11 +99,7 @@ func (n *Net) fields(t GuestType) []field {
 		flag("firewall", &n.Firewall), flag("link_down", &n.LinkDown),
 	}
 	if t == QEMU {
-		vm := []field{number("queues", &n.Queues)}
-		if modelKey(&n.props) == "" && n.props.index("model") >= 0 {
-			vm = append(vm, text("model", &n.Model), foldText("macaddr", &n.MAC))
-		}
-		return append(common, vm...)
+		return append(common, number("queues", &n.Queues))
 	}
 	head := []field{text("name", &n.Name)}
 	tail := []field{
@@ -112,6 +107,14 @@ func (n *Net) fields(t GuestType) []field {
 		text("type", &n.Type),
 	}
 	return slices.Concat(head, common, tail)
+}
+
+// card are the fields of a VM's network card when they have keys of their own.
+func (n *Net) card(t GuestType) []field {
+	if t != QEMU {
+		return nil
+	}
+	return []field{text("model", &n.Model), foldText("macaddr", &n.MAC)}
 }
 
 func netDefaultKey(t GuestType) string {

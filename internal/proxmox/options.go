@@ -63,7 +63,8 @@ func ParseStartup(s string) (Startup, error) {
 
 // Encode renders startup; "" when nothing is set.
 func (v Startup) Encode() (string, error) {
-	p := v.props.Clone() // without a default key: "order=1" is what Proxmox writes
+	p := v.props.Clone()
+	p.defaultKey = "" // "order=1" is what Proxmox writes
 	err := encode(&p, v.fields())
 	return p.String(), err
 }
