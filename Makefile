@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: The Phoenix Authors
+# SPDX-License-Identifier: Apache-2.0
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
+IMAGE    ?= localhost/phoenix:$(VERSION)
+CLUSTER  ?= phoenix
+PKG      ?= ./...
+UNTIL    ?=
+TIMEOUT  ?= 5m
+ARGS     ?=
+
+# The manager is static; the race detector needs a C compiler, so it is on where there is one.
+BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+RACE  := $(if $(shell command -v gcc),-race)
+# The directory with kube-apiserver and etcd: found, downloaded or built, once.
+ASSETS = KUBEBUILDER_ASSETS="$$(go run -C hack/controlplane .)"
+
+.DEFAULT_GOAL := help
+.PHONY: help run test e2e bench cover verify generate fmt lint manager image kind-up deploy undeploy clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: manager ## Bring the reference site up on this machine, simulated, until Ctrl-C (UNTIL=ready ends it when all is Ready).
+	@set -e; assets="$$(go run -C hack/controlplane .)"; CGO_ENABLED=0 go build -o bin/run ./hack/run; \
+	KUBEBUILDER_ASSETS="$$assets" exec bin/run --until='$(UNTIL)' --timeout='$(TIMEOUT)' $(ARGS)
+
+test: ## Run the unit tests and the tests against a real API server.
+	@set -e; assets="$$(go run -C hack/controlplane .)"; export KUBEBUILDER_ASSETS="$$assets"; \
+	go test $(RACE) $(ARGS) $$(go list $(PKG) | grep -v /test/e2e); \
+	for m in hack/controlplane hack/tools; do go -C $$m test ./...; done
+
+e2e: manager ## Run the whole program against the simulated site: kill it, restart it, break things.
+	@$(ASSETS) MANAGER="$(CURDIR)/bin/manager" go test -count=1 -timeout 20m $(ARGS) ./test/e2e/...
+
+bench: ## Measure what the documentation claims, as ratios within one run.
+	@$(ASSETS) go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(ARGS) ./test/bench/...
+
+cover: ## Measure statement coverage by package and in all.
+	@set -e; assets="$$(go run -C hack/controlplane .)"; export KUBEBUILDER_ASSETS="$$assets"; \
+	go test -coverpkg=./api/...,./cmd/...,./controllers/...,./internal/... -coverprofile=coverage.out \
+		$$(go list ./... | grep -v /test/e2e) >/dev/null; hack/coverage coverage.out
+
+verify: ## Fail where generated files, formatting or module files are not up to date.
+	@hack/verify
+
+generate: ## Write the generated files: deep copies, CRDs, RBAC.
+	@hack/tools/run controller-gen object paths=./api/...
+	@hack/tools/run controller-gen crd paths=./api/... output:crd:dir=config/crd
+	@hack/tools/run controller-gen rbac:roleName=phoenix-manager,fileName=role.yaml paths=./controllers/... output:rbac:dir=config/rbac
+
+fmt: ## Format the code.
+	@hack/tools/run golangci-lint fmt
+
+lint: ## Run the linters.
+	@hack/tools/run golangci-lint run
+
+manager: ## Build the manager into bin/.
+	@$(BUILD) -o bin/manager ./cmd/manager
+
+image: ## Assemble the container image into dist/phoenix-image.tar; no container engine is needed.
+	@set -e; mkdir -p dist; for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(BUILD) -o dist/manager-linux-$$arch ./cmd/manager; done
+	@go run -C hack/tools ./image -out "$(CURDIR)/dist/phoenix-image.tar" -name '$(IMAGE)' -version '$(VERSION)' -revision '$(REVISION)' \
+		"$(CURDIR)/dist/manager-linux-amd64" "$(CURDIR)/dist/manager-linux-arm64"
+
+kind-up: ## Make the small kind cluster that the site's owner runs Phoenix on.
+	kind get clusters | grep -qx '$(CLUSTER)' || kind create cluster --name '$(CLUSTER)' --config hack/kind.yaml --wait 2m
+
+deploy: image ## Install Phoenix into the kind cluster (or, with CLUSTER= empty, into kubectl's present one from a registry).
+	@if [ -n '$(CLUSTER)' ]; then kind load image-archive dist/phoenix-image.tar --name '$(CLUSTER)'; fi
+	kubectl kustomize config/default | sed 's|image: localhost/phoenix:.*|image: $(IMAGE)|' | kubectl apply --server-side -f -
+	kubectl -n phoenix-system rollout status deployment/phoenix-manager --timeout=2m
+
+undeploy: ## Remove the manager from the cluster; the declared objects and what they stand for stay.
+	kubectl delete --ignore-not-found -n phoenix-system deployment/phoenix-manager
+
+clean: ## Remove what was built in this checkout.
+	rm -rf bin dist coverage.out .phoenix

@@ -1,0 +1,154 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command run is "make run": the reference site, declared and brought up on this machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
+	"github.com/phoenix-hypervisor/phoenix/test/world"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctrllog.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "run:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	until   string
+	timeout time.Duration
+	manager string
+	samples string
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	var o options
+	flags := flag.NewFlagSet("run", flag.ExitOnError)
+	flags.StringVar(&o.until, "until", "", `"ready": end as soon as every object is Ready`)
+	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long the objects may take to become Ready")
+	flags.StringVar(&o.manager, "manager", "bin/manager", "the manager's binary")
+	flags.StringVar(&o.samples, "samples", "config/samples/phoenix", "the objects to apply")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if o.until != "" && o.until != "ready" {
+		return fmt.Errorf("UNTIL is %q: it can only be ready", o.until)
+	}
+	w, err := world.Start(ctx, world.Options{
+		Root: ".", Dir: ".phoenix", Manager: o.manager, Progress: os.Stdout,
+		Site: pve.Options{TaskTime: 2 * time.Second},
+	})
+	defer func() { err = errors.Join(err, w.Stop()) }()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(w.LogFile()), w.StartManager()); err != nil {
+		return err
+	}
+	if err := w.ApplySamples(ctx, o.samples); err != nil {
+		return err
+	}
+	fmt.Printf("applied        %s\n\n", o.samples)
+	if err := converge(ctx, w, o.timeout); err != nil || o.until == "ready" {
+		return err
+	}
+	return stay(ctx, w)
+}
+
+// converge shows what becomes of every object until all are Ready, then prints their tables.
+func converge(ctx context.Context, w *world.World, timeout time.Duration) error {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	said := map[string]string{}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		states, err := w.States(ctx)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		for _, s := range states {
+			tell(said, s, time.Since(began))
+		}
+		if err == nil && world.AllReady(states) {
+			fmt.Printf("\nall %d objects are Ready after %.1f s\n\n", len(states), time.Since(began).Seconds())
+			return errors.Join(w.PrintTable(ctx, os.Stdout, "hosts"), newline(), w.PrintTable(ctx, os.Stdout, "guests"))
+		}
+		select {
+		case <-tick.C:
+		case err := <-w.ManagerEnded():
+			return fmt.Errorf("the manager ended (%w): see %s", err, w.LogFile())
+		case <-ctx.Done():
+			return blockers(ctx, states, timeout)
+		}
+	}
+}
+
+func tell(said map[string]string, s world.State, since time.Duration) {
+	id := s.Kind + "/" + s.Name
+	line := s.Reason + ": " + s.Message
+	if s.Ready {
+		line = "Ready"
+	}
+	if said[id] == line {
+		return
+	}
+	said[id] = line
+	fmt.Printf("%5.1fs  %-18s %s\n", since.Seconds(), id, line)
+}
+
+// blockers names every object that is not Ready.
+func blockers(ctx context.Context, states []world.State, timeout time.Duration) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return errors.New("interrupted before every object was Ready")
+	}
+	lines := []string{fmt.Sprintf("not every object is Ready after %s:", timeout)}
+	for _, s := range states {
+		if !s.Ready {
+			lines = append(lines, fmt.Sprintf("  %s/%s  %s: %s", s.Kind, s.Name, s.Reason, s.Message))
+		}
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+func newline() error {
+	_, err := fmt.Println()
+	return err
+}
+
+// stay says how to connect and waits for Ctrl-C.
+func stay(ctx context.Context, w *world.World) error {
+	path, err := filepath.Abs(w.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nTo look around from another terminal:\n\n  export KUBECONFIG=%s; kubectl get guests\n\nCtrl-C ends everything.\n", path)
+	select {
+	case <-ctx.Done():
+		fmt.Println("\nstopping")
+		return nil
+	case err := <-w.ManagerEnded():
+		return fmt.Errorf("the manager ended (%w): see %s", err, w.LogFile())
+	}
+}

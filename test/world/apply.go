@@ -1,0 +1,144 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// fieldOwner of what is applied from files.
+const fieldOwner = "phoenix-run"
+
+// ApplySamples applies a folder of objects as a user would, with the Host and its Secrets pointed at the simulated site.
+func (w *World) ApplySamples(ctx context.Context, folder string) error {
+	return w.applyFolder(ctx, folder, Namespace, w.pointAtSite)
+}
+
+// applyFolder applies every YAML file of a folder in the order of their names. Objects without a namespace get the given
+// one; edit may change an object before it is applied.
+func (w *World) applyFolder(ctx context.Context, folder, namespace string, edit func([]*unstructured.Unstructured) error) error {
+	objects, err := ReadFolder(folder)
+	if err != nil {
+		return err
+	}
+	if edit != nil {
+		if err := edit(objects); err != nil {
+			return err
+		}
+	}
+	for _, o := range objects {
+		if err := w.apply(ctx, o, namespace); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *World) apply(ctx context.Context, o *unstructured.Unstructured, namespace string) error {
+	namespaced, err := w.Client.IsObjectNamespaced(o)
+	if err != nil {
+		return fmt.Errorf("apply %s/%s: %w", o.GetKind(), o.GetName(), err)
+	}
+	if namespaced && o.GetNamespace() == "" {
+		o.SetNamespace(namespace)
+	}
+	err = w.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner(fieldOwner), client.ForceOwnership)
+	if err != nil {
+		return fmt.Errorf("apply %s/%s: %w", o.GetKind(), o.GetName(), err)
+	}
+	return nil
+}
+
+// ReadFolder reads the objects of a folder's YAML files, in the order of the files' names; kustomization.yaml is not one.
+func ReadFolder(folder string) ([]*unstructured.Unstructured, error) {
+	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		return nil, errors.Join(err, fmt.Errorf("no YAML files in %s", folder))
+	}
+	var objects []*unstructured.Unstructured
+	for _, file := range files {
+		if filepath.Base(file) == "kustomization.yaml" {
+			continue
+		}
+		more, err := readFile(file)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, more...)
+	}
+	return objects, nil
+}
+
+func readFile(path string) ([]*unstructured.Unstructured, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var objects []*unstructured.Unstructured
+	decoder := yaml.NewYAMLOrJSONDecoder(f, 4096)
+	for {
+		o := &unstructured.Unstructured{}
+		err := decoder.Decode(&o.Object)
+		if errors.Is(err, io.EOF) {
+			return objects, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		if len(o.Object) > 0 {
+			objects = append(objects, o)
+		}
+	}
+}
+
+// pointAtSite gives the Host the simulated site's address and keys, and fills the Secrets that it names.
+func (w *World) pointAtSite(objects []*unstructured.Unstructured) error {
+	i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Host" })
+	if i < 0 {
+		return errors.New("no Host among the samples")
+	}
+	host := objects[i].Object
+	var nodes []any
+	for _, n := range w.Site.SSH {
+		nodes = append(nodes, map[string]any{"name": n.Name, "address": n.Address, "hostKeys": []any{strings.TrimSpace(n.HostKey)}})
+	}
+	err := errors.Join(
+		unstructured.SetNestedField(host, w.Site.URL, "spec", "url"),
+		unstructured.SetNestedMap(host, map[string]any{"fingerprint": w.Site.Fingerprint}, "spec", "tls"),
+		unstructured.SetNestedSlice(host, nodes, "spec", "ssh", "nodes"),
+	)
+	if err != nil {
+		return fmt.Errorf("point Host at the simulated site: %w", err)
+	}
+	token, _, _ := unstructured.NestedString(host, "spec", "tokenSecretRef", "name")
+	ssh, _, _ := unstructured.NestedString(host, "spec", "ssh", "keySecretRef", "name")
+	key, _, _ := unstructured.NestedString(host, "spec", "ssh", "keySecretRef", "key")
+	secrets := map[string]map[string]any{
+		token: {"tokenID": w.Site.TokenID, "tokenSecret": w.Site.TokenSecret},
+		ssh:   {key: string(w.Site.SSH[0].ClientKeyPEM)},
+	}
+	for _, o := range objects {
+		if data, ok := secrets[o.GetName()]; ok && o.GetKind() == "Secret" {
+			o.Object["stringData"] = data
+			delete(secrets, o.GetName())
+		}
+	}
+	if len(secrets) > 0 {
+		return fmt.Errorf("the Host names Secrets that the samples do not have: %v", slices.Sorted(maps.Keys(secrets)))
+	}
+	return nil
+}
