@@ -1,0 +1,118 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pve
+
+// handlers answers every method of the schema table.
+var handlers map[string]handler
+
+// needsFileLock are the methods that write a guest's configuration themselves.
+var needsFileLock = map[string]bool{
+	"PUT /nodes/{node}/lxc/{vmid}/config":    true,
+	"PUT /nodes/{node}/qemu/{vmid}/config":   true,
+	"PUT /nodes/{node}/qemu/{vmid}/unlink":   true,
+	"POST /nodes/{node}/lxc/{vmid}/template": true,
+}
+
+func init() { //nolint:gochecknoinits // the table refers to functions that refer to it
+	handlers = map[string]handler{
+		"GET /version": version,
+
+		"GET /access/acl": listACL, "PUT /access/acl": updateACL,
+		"GET /access/domains": listDomains, "GET /access/permissions": getPermissions, "GET /access/roles": listRoles,
+		"GET /access/ticket":  func(*call) (any, error) { return nil, nil },
+		"POST /access/ticket": createTicket,
+		"GET /access/users":   listUsers, "POST /access/users": createUser,
+		"GET /access/users/{userid}": getUser, "DELETE /access/users/{userid}": deleteUser,
+		"GET /access/users/{userid}/token":              listTokens,
+		"GET /access/users/{userid}/token/{tokenid}":    getToken,
+		"POST /access/users/{userid}/token/{tokenid}":   createToken,
+		"DELETE /access/users/{userid}/token/{tokenid}": deleteToken,
+
+		"GET /cluster/resources": clusterResources, "GET /cluster/status": clusterStatus,
+		"GET /cluster/tasks": clusterTasks, "GET /cluster/nextid": nextID,
+		"GET /cluster/ha/resources": listHA, "POST /cluster/ha/resources": addHA,
+		"GET /cluster/ha/resources/{sid}": getHA, "DELETE /cluster/ha/resources/{sid}": removeHA,
+		"POST /cluster/ha/resources/{sid}/migrate": migrateHA, "GET /cluster/ha/status/current": haStatus,
+
+		"GET /nodes":        listNodes,
+		"GET /nodes/{node}": subdirs("status", "version", "network", "tasks", "storage", "lxc", "qemu", "firewall"),
+
+		"GET /nodes/{node}/status": nodeStatus, "GET /nodes/{node}/version": version,
+		"GET /nodes/{node}/network": nodeNetwork, "GET /nodes/{node}/network/{iface}": nodeInterface,
+		"GET /nodes/{node}/tasks": nodeTasks, "DELETE /nodes/{node}/tasks/{upid}": interruptTask,
+		"GET /nodes/{node}/tasks/{upid}/log": taskLog, "GET /nodes/{node}/tasks/{upid}/status": taskStatus,
+
+		"GET /nodes/{node}/storage":                               nodeStorages,
+		"GET /nodes/{node}/storage/{storage}/status":              storageStatus,
+		"GET /nodes/{node}/storage/{storage}/content":             storageContent,
+		"POST /nodes/{node}/storage/{storage}/content":            allocateVolume,
+		"GET /nodes/{node}/storage/{storage}/content/{volume}":    volumeInfo,
+		"DELETE /nodes/{node}/storage/{storage}/content/{volume}": removeVolume,
+		"POST /nodes/{node}/storage/{storage}/download-url":       downloadURL,
+		"POST /nodes/{node}/storage/{storage}/upload":             uploadFile,
+		"GET /storage": listStorages, "GET /storage/{storage}": getStorage,
+
+		"GET /pools": listPools, "POST /pools": createPool, "PUT /pools": updatePool, "DELETE /pools": deletePool,
+		"GET /pools/{poolid}": getPool, "DELETE /pools/{poolid}": deletePool,
+
+		"GET /nodes/{node}/lxc/{vmid}/interfaces":                    containerInterfaces,
+		"POST /nodes/{node}/qemu/{vmid}/config":                      postConfig,
+		"PUT /nodes/{node}/qemu/{vmid}/unlink":                       unlinkDisks,
+		"GET /nodes/{node}/qemu/{vmid}/cloudinit/dump":               dumpCloudInit,
+		"POST /nodes/{node}/qemu/{vmid}/agent/exec":                  agentExecute,
+		"POST /nodes/{node}/qemu/{vmid}/agent/ping":                  agentPing,
+		"GET /nodes/{node}/qemu/{vmid}/agent/exec-status":            agentExecStatus,
+		"GET /nodes/{node}/qemu/{vmid}/agent/get-host-name":          agentHostName,
+		"GET /nodes/{node}/qemu/{vmid}/agent/get-osinfo":             agentOSInfo,
+		"GET /nodes/{node}/qemu/{vmid}/agent/network-get-interfaces": agentInterfaces,
+	}
+	for _, kind := range []string{kindLXC, kindQEMU} {
+		addGuestHandlers("/nodes/{node}/" + kind)
+		addFirewallHandlers("/nodes/{node}/"+kind+"/{vmid}/firewall", true)
+	}
+	addFirewallHandlers("/cluster/firewall", true)
+	addFirewallHandlers("/nodes/{node}/firewall", false)
+}
+
+func addGuestHandlers(base string) {
+	one := base + "/{vmid}"
+	for key, h := range map[string]handler{
+		"GET " + base: listGuests, "POST " + base: createGuest,
+		"GET " + one: subdirs("config", "pending", "status", "snapshot", "firewall"), "DELETE " + one: destroyGuest,
+		"GET " + one + "/config": getConfig, "PUT " + one + "/config": putConfig, "GET " + one + "/pending": getPending,
+		"POST " + one + "/clone": cloneGuest, "POST " + one + "/template": makeTemplate, "POST " + one + "/migrate": migrateGuest,
+		"PUT " + one + "/resize": resizeGuest, "GET " + one + "/feature": hasFeature,
+		"GET " + one + "/status":         subdirs("current", "start", "stop", "shutdown", "reboot", "migrate"),
+		"GET " + one + "/status/current": currentStatus, "POST " + one + "/status/start": startGuest,
+		"POST " + one + "/status/stop": stopGuest, "POST " + one + "/status/shutdown": shutdownGuest,
+		"POST " + one + "/status/reboot": rebootGuest, "POST " + one + "/status/suspend": suspendGuest,
+		"POST " + one + "/status/resume": resumeGuest,
+		"GET " + one + "/snapshot":       listSnapshots, "POST " + one + "/snapshot": createSnapshot,
+		"DELETE " + one + "/snapshot/{snapname}":        deleteSnapshot,
+		"GET " + one + "/snapshot/{snapname}/config":    getSnapshotConfig,
+		"POST " + one + "/snapshot/{snapname}/rollback": rollbackSnapshot,
+	} {
+		handlers[key] = h
+	}
+}
+
+func addFirewallHandlers(base string, sets bool) {
+	for key, h := range map[string]handler{
+		"GET " + base + "/options": getFirewallOptions, "PUT " + base + "/options": putFirewallOptions,
+		"GET " + base + "/rules": listRules, "POST " + base + "/rules": addRule,
+		"GET " + base + "/rules/{pos}": getRule, "PUT " + base + "/rules/{pos}": putRule, "DELETE " + base + "/rules/{pos}": deleteRule,
+	} {
+		handlers[key] = h
+	}
+	if !sets {
+		return
+	}
+	for key, h := range map[string]handler{
+		"GET " + base + "/ipset": listSets, "POST " + base + "/ipset": createSet,
+		"GET " + base + "/ipset/{name}": getSet, "POST " + base + "/ipset/{name}": addToSet, "DELETE " + base + "/ipset/{name}": deleteSet,
+		"DELETE " + base + "/ipset/{name}/{cidr}": removeFromSet,
+	} {
+		handlers[key] = h
+	}
+}

@@ -1,0 +1,94 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pve
+
+import (
+	"net/http"
+	"time"
+)
+
+// Request is one request that the API was asked.
+type Request struct {
+	// Time it came.
+	Time time.Time
+	// Method and Path, without /api2/json.
+	Method, Path string
+	// Params are the parameters of query and body; passwords are left out.
+	Params map[string]string
+	// User is who asked (root@pam!t1), "" when nobody was let in.
+	User string
+	// Status is the answer's, 0 while it is not answered.
+	Status int
+
+	index int
+}
+
+// IsWrite tells whether the request would change something.
+func (r Request) IsWrite() bool { return r.Method != http.MethodGet && r.Path != "/access/ticket" }
+
+func (s *Server) record(r *http.Request, path string) *Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entry := Request{Time: time.Now(), Method: r.Method, Path: path, index: len(s.log)}
+	s.log = append(s.log, entry)
+	return &entry
+}
+
+func (s *Server) note(entry *Request, user *principal, params map[string]string) {
+	entry.Params = map[string]string{}
+	for name, value := range params {
+		if name != "password" && name != "cipassword" {
+			entry.Params[name] = value
+		}
+	}
+	if user != nil {
+		entry.User = user.id()
+	}
+}
+
+func (s *Server) finish(entry *Request, status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entry.Status = status
+	if entry.index < len(s.log) && s.log[entry.index].Time.Equal(entry.Time) {
+		s.log[entry.index] = *entry
+	}
+}
+
+// Requests are all requests since the start or the last ForgetRequests.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Request(nil), s.log...)
+}
+
+// Writes are the requests that would change something, refused ones included.
+func (s *Server) Writes() []Request {
+	var out []Request
+	for _, r := range s.Requests() {
+		if r.IsWrite() {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// CountRequests counts the requests of a method ("" is any) to a path; the path
+// may hold * and ** as in Fault.
+func (s *Server) CountRequests(method, path string) int {
+	pattern, n := pathPattern(path), 0
+	for _, r := range s.Requests() {
+		if (method == "" || r.Method == method) && pattern.MatchString(r.Path) {
+			n++
+		}
+	}
+	return n
+}
+
+// ForgetRequests empties the record.
+func (s *Server) ForgetRequests() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = nil
+}
