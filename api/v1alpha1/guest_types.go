@@ -4,7 +4,6 @@
 package v1alpha1
 
 import (
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -44,7 +43,7 @@ const (
 // GuestSpec declares one container or virtual machine.
 //
 // A field that is not set is not touched, whatever stands outside. Memory, swap and disk sizes are Kubernetes quantities
-// in whole MiB: 512Mi, 2Gi.
+// in whole Mi, Gi or Ti: 512Mi, 2Gi.
 //
 // +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.balloon)",message="balloon is for a VM; a container has swap"
 // +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.disks)",message="disks is for a VM; give a container mountPoints with a volume"
@@ -64,7 +63,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="type cannot be changed: make a new Guest instead"
 // +kubebuilder:validation:XValidation:rule="self.hostRef.name == oldSelf.hostRef.name",message="hostRef cannot be changed: make a new Guest instead"
 // +kubebuilder:validation:XValidation:rule="has(self.unprivileged) == has(oldSelf.unprivileged) && (!has(self.unprivileged) || self.unprivileged == oldSelf.unprivileged)",message="unprivileged cannot be changed: the files in the container belong to other user IDs; make a new Guest instead"
-// +kubebuilder:validation:XValidation:rule="!has(self.balloon) || !has(self.memory) || quantity(string(self.balloon)).compareTo(quantity(string(self.memory))) <= 0",message="balloon must not be above memory"
+// +kubebuilder:validation:XValidation:rule="!has(self.balloon) || !has(self.memory) || !isQuantity(self.balloon) || !isQuantity(self.memory) || quantity(self.balloon).compareTo(quantity(self.memory)) <= 0",message="balloon must not be above memory"
 // +kubebuilder:validation:XValidation:rule="!has(self.disks) || !has(self.rootDisk) || self.disks.all(d, d.device != (has(self.rootDisk.device) ? self.rootDisk.device : 'scsi0'))",message="disks[].device must differ from the root disk's (rootDisk.device, default scsi0)"
 type GuestSpec struct {
 	CommonSpec `json:",inline"`
@@ -103,16 +102,16 @@ type GuestSpec struct {
 	Cores *int32 `json:"cores,omitempty"`
 	// memory of the guest in whole MiB, at least 16Mi.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1048576 == 0 && quantity(string(self)).asInteger() >= 16777216 && quantity(string(self)).asInteger() <= 17592186044416",message="memory must be whole MiB from 16Mi to 16Ti, for example 512Mi or 2Gi"
-	Memory *resource.Quantity `json:"memory,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]+(Mi|Gi|Ti)$') && quantity(self).asInteger() >= 16777216 && quantity(self).asInteger() <= 17592186044416",message="memory must be whole Mi, Gi or Ti from 16Mi to 16Ti, for example 512Mi or 2Gi"
+	Memory *Size `json:"memory,omitempty"`
 	// swap of a container in whole MiB; 0 for none.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1048576 == 0 && quantity(string(self)).asInteger() >= 0 && quantity(string(self)).asInteger() <= 17592186044416",message="swap must be 0 or whole MiB up to 16Ti, for example 512Mi"
-	Swap *resource.Quantity `json:"swap,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|[0-9]+(Mi|Gi|Ti))$') && quantity(self).asInteger() <= 17592186044416",message="swap must be 0 or whole Mi, Gi or Ti up to 16Ti, for example 512Mi"
+	Swap *Size `json:"swap,omitempty"`
 	// balloon is the least memory that ballooning may leave to a VM, in whole MiB; 0 turns ballooning off.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1048576 == 0 && quantity(string(self)).asInteger() >= 0 && quantity(string(self)).asInteger() <= 17592186044416",message="balloon must be 0 or whole MiB up to 16Ti, for example 512Mi"
-	Balloon *resource.Quantity `json:"balloon,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|[0-9]+(Mi|Gi|Ti))$') && quantity(self).asInteger() <= 17592186044416",message="balloon must be 0 or whole Mi, Gi or Ti up to 16Ti, for example 512Mi"
+	Balloon *Size `json:"balloon,omitempty"`
 	// rootDisk of the guest.
 	// +optional
 	RootDisk *RootDisk `json:"rootDisk,omitempty"`
@@ -260,8 +259,8 @@ type RootDisk struct {
 	Storage string `json:"storage,omitempty"`
 	// size of the disk in whole MiB; a new disk is made in whole GiB. It can grow while the guest runs, and never shrinks.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1048576 == 0 && quantity(string(self)).asInteger() > 0",message="size must be whole MiB, for example 8Gi"
-	Size *resource.Quantity `json:"size,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{0,6}(Mi|Gi|Ti)$')",message="size must be whole Mi, Gi or Ti, for example 8Gi"
+	Size *Size `json:"size,omitempty"`
 }
 
 // Disk is a further disk of a VM.
@@ -280,8 +279,8 @@ type Disk struct {
 	Storage string `json:"storage,omitempty"`
 	// size of the disk in whole GiB. It can grow while the VM runs, and never shrinks.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1073741824 == 0 && quantity(string(self)).asInteger() > 0",message="size must be whole GiB, for example 8Gi"
-	Size resource.Quantity `json:"size,omitempty,omitzero"`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{0,6}(Gi|Ti)$')",message="size must be whole Gi or Ti, for example 8Gi"
+	Size Size `json:"size,omitempty,omitzero"`
 	// discard passes freed blocks on to the storage.
 	// +optional
 	Discard *bool `json:"discard,omitempty"`
@@ -327,8 +326,8 @@ type Volume struct {
 	Storage string `json:"storage,omitempty"`
 	// size of the volume in whole GiB. It can grow while the container runs, and never shrinks.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).asInteger() % 1073741824 == 0 && quantity(string(self)).asInteger() > 0",message="size must be whole GiB, for example 8Gi"
-	Size resource.Quantity `json:"size,omitempty,omitzero"`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{0,6}(Gi|Ti)$')",message="size must be whole Gi or Ti, for example 8Gi"
+	Size Size `json:"size,omitempty,omitzero"`
 }
 
 // Bind is a directory of the node that a container mounts.
