@@ -78,7 +78,7 @@ func orDefault[T int | float64](v, unset T) T {
 // site tells whether it was carried out. Clients are safe for concurrent use.
 type Client struct {
 	api     *goproxmox.Client
-	base    *http.Transport
+	carrier *exchange
 	limiter *rate.Limiter
 	clock   clock.Clock
 	limits  Limits
@@ -119,13 +119,13 @@ func New(e Endpoint) (*Client, error) {
 		// The size of an answer is bounded as it is on the wire.
 		DisableCompression: true,
 	}
-	carrier := &exchange{base: base, prefix: address.Path, tokenID: e.TokenID, secret: e.TokenSecret}
+	carrier := &exchange{base: base, idle: base.CloseIdleConnections, prefix: address.Path, tokenID: e.TokenID, secret: e.TokenSecret}
 	return &Client{
 		api: goproxmox.NewClient(address.String(),
 			goproxmox.WithHTTPClient(&http.Client{Transport: carrier}),
 			goproxmox.WithUserAgent("phoenix"),
 			goproxmox.WithLogger(silence{})), // it would print parameters, passwords among them
-		base:     base,
+		carrier:  carrier,
 		limiter:  rate.NewLimiter(rate.Limit(limits.RequestsPerSecond), limits.Burst),
 		clock:    e.Clock,
 		limits:   limits,
@@ -134,7 +134,7 @@ func New(e Endpoint) (*Client, error) {
 }
 
 // Close lets idle connections go. The client stays usable.
-func (c *Client) Close() { c.base.CloseIdleConnections() }
+func (c *Client) Close() { c.carrier.idle() }
 
 func apiURL(s string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(s, "/"))

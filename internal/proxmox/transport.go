@@ -31,6 +31,7 @@ const (
 // body of 500 (each measured with v0.8.1).
 type exchange struct {
 	base    http.RoundTripper
+	idle    func() // lets idle connections go
 	prefix  string // of the path: not part of what an Error shows
 	tokenID string
 	secret  secret.Secret
