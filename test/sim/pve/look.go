@@ -147,41 +147,45 @@ func (s *Server) state(g *guest) GuestState {
 	}
 }
 
-// asRoot does something to a guest as root@pam at the web interface would.
-func (s *Server) asRoot(vmid int, do func(*call, *guest) error) error {
+// asRoot does something to a guest that is there.
+func (s *Server) asRoot(vmid int, do func(*guest) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.guests[vmid]
 	if g == nil {
 		return fmt.Errorf("guest %d does not exist", vmid)
 	}
-	c := &call{
-		Server: s, user: &principal{user: "root@pam"}, node: g.node, vmid: vmid, kind: g.kind, now: time.Now(),
-		params: map[string]string{"vmid": fmt.Sprint(vmid), "node": g.node},
+	return do(g)
+}
+
+// change updates a guest as root@pam at the web interface would.
+func (s *Server) change(vmid int, params map[string]string) error {
+	g, there := s.Guest(vmid)
+	if !there {
+		return fmt.Errorf("guest %d does not exist", vmid)
 	}
-	return do(c, g)
+	params["vmid"], params["node"] = fmt.Sprint(vmid), g.Node
+	m, _ := loadSchema().find("PUT", []string{"nodes", g.Node, g.Kind, fmt.Sprint(vmid), "config"})
+	if errs := m.validate(params, true); len(errs) > 0 {
+		return fmt.Errorf("change guest %d: %s", vmid, problemText(badParams, errs))
+	}
+	return s.rootUpdate(g.Node, g.Kind, vmid, params)
 }
 
 // SetConfig sets an option as a person at the web interface: it may become
 // pending, as the guest's state and the option demand.
 func (s *Server) SetConfig(vmid int, key, value string) error {
-	return s.asRoot(vmid, func(c *call, _ *guest) error {
-		c.params[key] = value
-		return c.update()
-	})
+	return s.change(vmid, map[string]string{key: value})
 }
 
 // DeleteConfig deletes options in the same way.
 func (s *Server) DeleteConfig(vmid int, keys ...string) error {
-	return s.asRoot(vmid, func(c *call, _ *guest) error {
-		c.params["delete"] = strings.Join(keys, ",")
-		return c.update()
-	})
+	return s.change(vmid, map[string]string{"delete": strings.Join(keys, ",")})
 }
 
 // WriteConfig replaces the configuration file, as an editor on the node would.
 func (s *Server) WriteConfig(vmid int, text string) error {
-	return s.asRoot(vmid, func(_ *call, g *guest) error {
+	return s.asRoot(vmid, func(g *guest) error {
 		g.text, g.conf = text, parseConf(g.kind, text)
 		return nil
 	})
@@ -190,7 +194,7 @@ func (s *Server) WriteConfig(vmid int, text string) error {
 // SetLock puts a configuration lock (backup, migrate ...) on a guest; "" takes
 // it away.
 func (s *Server) SetLock(vmid int, lock string) error {
-	return s.asRoot(vmid, func(_ *call, g *guest) error { g.setLock(lock); return nil })
+	return s.asRoot(vmid, func(g *guest) error { g.setLock(lock); return nil })
 }
 
 // HoldFileLock keeps a guest's file lock until release is called, so that its
@@ -207,7 +211,7 @@ func (s *Server) HoldFileLock(vmid int) (release func(), err error) {
 
 // Move takes a guest to another node, as HA does.
 func (s *Server) Move(vmid int, node string) error {
-	return s.asRoot(vmid, func(_ *call, g *guest) error {
+	return s.asRoot(vmid, func(g *guest) error {
 		if s.nodes[node] == nil {
 			return fmt.Errorf("move guest %d: unknown node %q", vmid, node)
 		}
@@ -218,7 +222,7 @@ func (s *Server) Move(vmid int, node string) error {
 
 // Power starts or stops a guest at once.
 func (s *Server) Power(vmid int, on bool) error {
-	return s.asRoot(vmid, func(_ *call, g *guest) error {
+	return s.asRoot(vmid, func(g *guest) error {
 		if !on {
 			s.halt(g)
 			return nil
@@ -233,7 +237,7 @@ func (s *Server) Power(vmid int, on bool) error {
 
 // Destroy removes a guest at once, whatever it does.
 func (s *Server) Destroy(vmid int) error {
-	return s.asRoot(vmid, func(_ *call, g *guest) error {
+	return s.asRoot(vmid, func(g *guest) error {
 		g.running = false
 		s.discard(g)
 		return nil
@@ -242,7 +246,7 @@ func (s *Server) Destroy(vmid int) error {
 
 // Behave sets what a guest's inside does; clones inherit it.
 func (s *Server) Behave(vmid int, b Behaviour) error {
-	return s.asRoot(vmid, func(_ *call, g *guest) error { g.behaviour = b; return nil })
+	return s.asRoot(vmid, func(g *guest) error { g.behaviour = b; return nil })
 }
 
 // TaskState is a task as its node's log has it.

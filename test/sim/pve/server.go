@@ -85,7 +85,8 @@ type Server struct {
 	frozen   bool
 	born     time.Time
 	strict   bool
-	files    map[string]map[string]string
+	files    map[string]map[string]string // written by shells, by node
+	commands []SSHCommand
 
 	workers []chan struct{}
 	ctx     context.Context
