@@ -60,6 +60,10 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.networks) || self.networks.all(n, !has(n.name))",message="networks[].name is for a container; a VM names its interfaces itself"
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || has(self.cloudInit) || !has(self.networks) || self.networks.all(n, !has(n.ipv4) && !has(n.ipv6))",message="networks[].ipv4 and ipv6 of a VM are set by cloud-init: add cloudInit, or leave them out"
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || has(self.cloudInit) || (!has(self.nameservers) && !has(self.searchDomain))",message="nameservers and searchDomain of a VM are set by cloud-init: add cloudInit, or leave them out"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.networks) || self.networks.all(n, !has(n.mtu) || n.mtu >= 64)",message="networks[].mtu of a container must be from 64 to 65520; leave it out for the bridge's"
+// +kubebuilder:validation:XValidation:rule="!has(self.networks) || self.networks.all(n, !has(n.mtu) || !has(n.model) || n.model == 'virtio')",message="networks[].mtu of a VM needs model: virtio"
+// +kubebuilder:validation:XValidation:rule="!has(self.networks) || self.networks.all(n, !has(n.name) || self.networks.exists_one(m, has(m.name) && m.name == n.name))",message="networks[].name must differ from each other: one container cannot have two interfaces of one name"
+// +kubebuilder:validation:XValidation:rule="!has(self.networks) || self.networks.all(n, !has(n.mac) || self.networks.exists_one(m, has(m.mac) && m.mac.lowerAscii() == n.mac.lowerAscii()))",message="networks[].mac must differ from each other; leave mac out to have Proxmox choose"
 // +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="type cannot be changed: make a new Guest instead"
 // +kubebuilder:validation:XValidation:rule="self.hostRef.name == oldSelf.hostRef.name",message="hostRef cannot be changed: make a new Guest instead"
 // +kubebuilder:validation:XValidation:rule="has(self.unprivileged) == has(oldSelf.unprivileged) && (!has(self.unprivileged) || self.unprivileged == oldSelf.unprivileged)",message="unprivileged cannot be changed: the files in the container belong to other user IDs; make a new Guest instead"
@@ -84,7 +88,7 @@ type GuestSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$')",message="node must be the name of a node: letters, digits and -, for example pve1"
 	Node string `json:"node,omitempty"`
 	// source is what the guest is made from. It has no meaning once the guest exists.
 	// +optional
@@ -137,7 +141,7 @@ type GuestSpec struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=3
-	// +kubebuilder:validation:items:MinLength=2
+	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=45
 	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="a nameserver must be an IP address, for example 10.0.0.13"
 	Nameservers []string `json:"nameservers,omitempty"`
@@ -145,7 +149,7 @@ type GuestSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$')",message="searchDomain must be a DNS domain, for example lan or example.org"
 	SearchDomain string `json:"searchDomain,omitempty"`
 	// features of a container. All but nesting are refused to API tokens and are set over SSH.
 	// +optional
@@ -183,7 +187,9 @@ type GuestSpec struct {
 	Power Power `json:"power,omitempty"`
 	// shutdownTimeout is how long the guest may take to shut down before it is stopped, from 1s to 1h in whole seconds. Default: 60s.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="shutdownTimeout must be from 1s to 1h, for example 90s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+(s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="shutdownTimeout must be whole seconds from 1s to 1h, for example 90s"
 	ShutdownTimeout *metav1.Duration `json:"shutdownTimeout,omitempty"`
 	// restartPolicy says whether the guest may be restarted for changes that only a restart applies: Never (default) or WhenRequired.
 	// +optional
@@ -239,7 +245,7 @@ type CloneSource struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$')",message="storage must be the name of a Proxmox storage, for example local-lvm; see: pvesm status"
 	Storage string `json:"storage,omitempty"`
 }
 
@@ -249,13 +255,13 @@ type RootDisk struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=8
-	// +kubebuilder:validation:Pattern=`^(scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|sata[0-5]|ide[0-3])$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|sata[0-5]|ide[0-3])$')",message="device must be scsi0 to scsi30, virtio0 to virtio15, sata0 to sata5 or ide0 to ide3"
 	Device string `json:"device,omitempty"`
 	// storage on which the disk is made. Default: the Host's. A disk that exists is not moved.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$')",message="storage must be the name of a Proxmox storage, for example local-lvm; see: pvesm status"
 	Storage string `json:"storage,omitempty"`
 	// size of the disk in whole MiB; a new disk is made in whole GiB. It can grow while the guest runs, and never shrinks.
 	// +optional
@@ -269,13 +275,13 @@ type Disk struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=8
-	// +kubebuilder:validation:Pattern=`^(scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|sata[0-5]|ide[0-3])$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|sata[0-5]|ide[0-3])$')",message="device must be scsi0 to scsi30, virtio0 to virtio15, sata0 to sata5 or ide0 to ide3"
 	Device string `json:"device,omitempty"`
 	// storage on which the disk is made. Default: the Host's. A disk that exists is not moved.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$')",message="storage must be the name of a Proxmox storage, for example local-lvm; see: pvesm status"
 	Storage string `json:"storage,omitempty"`
 	// size of the disk in whole GiB. It can grow while the VM runs, and never shrinks.
 	// +required
@@ -298,7 +304,7 @@ type Disk struct {
 type MountPoint struct {
 	// path in the container.
 	// +required
-	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[-A-Za-z0-9._]+)+$') && !self.contains('/../') && !self.endsWith('/..') && !self.contains('/./') && !self.endsWith('/.')",message="path must be absolute and not /, without '.' and '..', of letters, digits and - . _, for example /var/lib/data"
 	Path string `json:"path,omitempty"`
@@ -322,7 +328,7 @@ type Volume struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$')",message="storage must be the name of a Proxmox storage, for example local-lvm; see: pvesm status"
 	Storage string `json:"storage,omitempty"`
 	// size of the volume in whole GiB. It can grow while the container runs, and never shrinks.
 	// +required
@@ -334,7 +340,7 @@ type Volume struct {
 type Bind struct {
 	// path on the node, within the Host's allow.bindMountPaths.
 	// +required
-	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[-A-Za-z0-9._]+)+$') && !self.contains('/../') && !self.endsWith('/..') && !self.contains('/./') && !self.endsWith('/.')",message="path must be absolute and not /, without '.' and '..', of letters, digits and - . _, for example /srv/data"
 	Path string `json:"path,omitempty"`
@@ -344,21 +350,21 @@ type Bind struct {
 type Network struct {
 	// device is the slot in Proxmox: net0 to net31.
 	// +required
-	// +kubebuilder:validation:MinLength=4
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=5
-	// +kubebuilder:validation:Pattern=`^net([0-9]|[12][0-9]|3[01])$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^net([0-9]|[12][0-9]|3[01])$')",message="device must be net0 to net31"
 	Device string `json:"device,omitempty"`
 	// name of the interface in a container. Default: eth and the number of the device, when it is made.
 	// +optional
-	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15
-	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9_.]*$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][-A-Za-z0-9_.]+$')",message="name must be an interface name of two or more letters, digits and - _ . that begins with a letter, for example eth0"
 	Name string `json:"name,omitempty"`
 	// bridge that it is plugged into. Default: the Host's, else vmbr0, when it is made.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15
-	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][-A-Za-z0-9._]*$')",message="bridge must be the name of a bridge of the node, for example vmbr0"
 	Bridge string `json:"bridge,omitempty"`
 	// model of a VM's card. Default: virtio, when it is made.
 	// +optional
@@ -371,7 +377,7 @@ type Network struct {
 	VLAN *int32 `json:"vlan,omitempty"`
 	// mac address. Unset: Proxmox gives one, which stands in status.networks.
 	// +optional
-	// +kubebuilder:validation:MinLength=17
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=17
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$')",message="mac must be a unicast address in colon form, for example BC:24:11:00:00:01"
 	MAC string `json:"mac,omitempty"`
@@ -419,13 +425,13 @@ type IPv4 struct {
 	Method IPMethod `json:"method,omitempty"`
 	// address with its prefix length, such as 10.0.0.10/24.
 	// +optional
-	// +kubebuilder:validation:MinLength=9
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=18
-	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="address must be an IPv4 address with its prefix length, for example 10.0.0.10/24"
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4 && !self.endsWith('.0/24')",message="address must be a machine's IPv4 address with its prefix length, for example 10.0.0.10/24; 10.0.0.0/24 is a network"
 	Address string `json:"address,omitempty"`
 	// gateway of the network.
 	// +optional
-	// +kubebuilder:validation:MinLength=7
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",message="gateway must be an IPv4 address, for example 10.0.0.1"
 	Gateway string `json:"gateway,omitempty"`
@@ -441,13 +447,13 @@ type IPv6 struct {
 	Method IPMethod `json:"method,omitempty"`
 	// address with its prefix length, such as fd00::10/64.
 	// +optional
-	// +kubebuilder:validation:MinLength=4
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 6",message="address must be an IPv6 address with its prefix length, for example fd00::10/64"
 	Address string `json:"address,omitempty"`
 	// gateway of the network.
 	// +optional
-	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=39
 	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 6",message="gateway must be an IPv6 address, for example fd00::1"
 	Gateway string `json:"gateway,omitempty"`
@@ -475,13 +481,13 @@ type CloudInit struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$')",message="storage must be the name of a Proxmox storage, for example local-lvm; see: pvesm status"
 	Storage string `json:"storage,omitempty"`
 	// user that is made. Default: the image's.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^[a-z_][a-z0-9_-]*$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z_][a-z0-9_-]*$')",message="user must be a Linux user name: lower case letters, digits, _ and -, for example root"
 	User string `json:"user,omitempty"`
 	// sshKeysSecretRef names the entry of a Secret with public keys, one on a line, that may log in as the user.
 	// +optional
@@ -584,6 +590,7 @@ type GuestStatus struct {
 }
 
 // Guest is one container or virtual machine.
+// +kubebuilder:validation:XValidation:rule="has(self.spec.hostname) || self.metadata.name.size() <= 63",message="metadata.name is the hostname too, and longer than 63 characters: shorten it, or set spec.hostname"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:categories=phoenix,shortName=gu

@@ -33,7 +33,7 @@ type HostSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([-A-Za-z0-9._/]*[A-Za-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9._/]*[A-Za-z0-9])?$')",message="ownerID must have letters, digits and - . _ / only, with a letter or digit at both ends, for example home/site"
 	OwnerID string `json:"ownerID,omitempty"`
 	// vmidRange bounds the VMIDs that are allocated to Guests without a vmid of their own. Default: 10000 to 10999.
 	// +optional
@@ -63,7 +63,7 @@ type HostTLS struct {
 	CASecretRef *SecretKeyReference `json:"caSecretRef,omitempty"`
 	// fingerprint is the SHA-256 of the endpoint's certificate in hex, with or without colons.
 	// +optional
-	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=95
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$')",message="fingerprint must be the SHA-256 of the certificate: 64 hex digits, with or without colons"
 	Fingerprint string `json:"fingerprint,omitempty"`
@@ -78,7 +78,7 @@ type HostSSH struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^[a-z_][a-z0-9_-]*$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z_][a-z0-9_-]*$')",message="user must be a Linux user name: lower case letters, digits, _ and -, for example root"
 	User string `json:"user,omitempty"`
 	// nodes lists the nodes that are reachable over SSH.
 	// +required
@@ -100,16 +100,16 @@ type HostSSHNode struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=259
-	// +kubebuilder:validation:XValidation:rule="!self.contains(' ') && !self.contains('/') && !self.contains('@')",message="address must be HOST or HOST:PORT, for example 10.0.0.13 or 10.0.0.13:22"
+	// +kubebuilder:validation:XValidation:rule="isIP(self) || self.matches('^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|[[][0-9A-Fa-f:]+[]])(:[0-9]{1,5})?$')",message="address must be HOST or HOST:PORT without a user, for example 10.0.0.13, pve1.lan:22 or [fd00::13]:22"
 	Address string `json:"address,omitempty"`
 	// hostKeys lists the public host keys to accept, as ssh-keyscan prints them without the host: "ssh-ed25519 AAAA...".
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:validation:items:MinLength=16
+	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=2048
-	// +kubebuilder:validation:items:Pattern=`^(ssh-|ecdsa-|sk-)[-a-z0-9@.]+ [A-Za-z0-9+/]+=*( .*)?$`
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^(ssh-|ecdsa-|sk-)[-a-z0-9@.]+ [A-Za-z0-9+/]+=*( .*)?$')",message="a host key must be TYPE BASE64 without the host name before it, for example ssh-ed25519 AAAAC3Nza..., as in /etc/ssh/ssh_host_ed25519_key.pub"
 	HostKeys []string `json:"hostKeys,omitempty"`
 }
 
@@ -139,17 +139,17 @@ type HostDefaults struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][-A-Za-z0-9._]*[A-Za-z0-9]$')",message="storage must be the name of a Proxmox storage, for example local-lvm; see: pvesm status"
 	Storage string `json:"storage,omitempty"`
 	// bridge for networks. Default: vmbr0.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15
-	// +kubebuilder:validation:Pattern=`^[A-Za-z][-A-Za-z0-9._]*$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z][-A-Za-z0-9._]*$')",message="bridge must be the name of a bridge of the node, for example vmbr0"
 	Bridge string `json:"bridge,omitempty"`
 	// gateway is the IPv4 gateway of net0 when it has a static IPv4 address and none of its own.
 	// +optional
-	// +kubebuilder:validation:MinLength=7
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",message="gateway must be an IPv4 address, for example 10.0.0.1"
 	Gateway string `json:"gateway,omitempty"`
@@ -157,7 +157,7 @@ type HostDefaults struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=3
-	// +kubebuilder:validation:items:MinLength=2
+	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=45
 	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="a nameserver must be an IP address, for example 10.0.0.13"
 	Nameservers []string `json:"nameservers,omitempty"`
@@ -165,7 +165,7 @@ type HostDefaults struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$')",message="domain must be a DNS domain, for example lan or example.org"
 	Domain string `json:"domain,omitempty"`
 }
 
@@ -208,10 +208,9 @@ type HostAllow struct {
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:items:MinLength=2
+	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=256
-	// +kubebuilder:validation:items:Pattern=`^(/[-A-Za-z0-9._]+)+$`
-	// +kubebuilder:validation:items:XValidation:rule="!self.contains('/../') && !self.endsWith('/..') && !self.contains('/./') && !self.endsWith('/.')",message="a path must be absolute, without '.' and '..', for example /srv/data"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^(/[-A-Za-z0-9._]+)+$') && !self.contains('/../') && !self.endsWith('/..') && !self.contains('/./') && !self.endsWith('/.')",message="a path must be absolute and not /, without '.' and '..', of letters, digits and - . _, for example /srv/data"
 	BindMountPaths []string `json:"bindMountPaths,omitempty"`
 }
 

@@ -1,0 +1,119 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admission
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+type accepted struct{ reason, base, patch string }
+
+func TestAccepted(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []accepted{
+		{"the smallest Host", host, `{}`},
+		{"a fingerprint with colons", host, `tls: {caSecretRef: null, fingerprint: "` + strings.TrimSuffix(strings.Repeat("AB:", 32), ":") + `"}`},
+		{"a fingerprint without colons", host, `tls: {caSecretRef: null, fingerprint: "` + strings.Repeat("ab", 32) + `"}`},
+		{"a slash behind the URL", host, `url: "https://pve.lan:8006/"`},
+		{"an IPv6 URL", host, `url: "https://[fd00::13]:8006"`},
+		{"every field of a Host", host, `
+management: Observe
+deletionPolicy: Retain
+adoptionPolicy: Never
+dependsOn: [{kind: Guest, name: router}]
+ssh:
+  user: root
+  keySecretRef: {name: phoenix-ssh, key: id_ed25519}
+  nodes:
+  - {name: phoenix, address: 10.0.0.13, hostKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE root@phoenix", "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY="]}
+  - {name: pve2, address: "pve2.lan:2222", hostKeys: ["ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ=="]}
+  - {name: pve3, address: "[fd00::3]:22", hostKeys: ["ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ=="]}
+ownerID: home/site
+vmidRange: {first: 10000, last: 10999}
+defaults: {node: phoenix, storage: local-lvm, bridge: vmbr0, gateway: 10.0.0.1, nameservers: [10.0.0.13, "fd00::13"], domain: phoenix.lan}
+limits: {requestsPerSecond: 20, tasks: 4, tasksPerStorage: 2, clonesPerTemplate: 1}
+safety: {destructionsPerHour: 0}
+allow: {bindMountPaths: [/srv/data, /mnt/pve/nfs-1]}
+controlPlaneGuest: {name: kind}`},
+		{"the smallest container", container, `{}`},
+		{"an existing container", container, `{source: null, vmid: 103, adoptionPolicy: IfUnowned}`},
+		{"every field of a container", container, `
+management: Enforce
+deletionPolicy: Delete
+adoptionPolicy: IfUnowned
+dependsOn: [{kind: Guest, name: step-ca}]
+vmid: 103
+node: phoenix
+hostname: step-ca.phoenix.lan
+cores: 2
+memory: 512Mi
+swap: "0"
+rootDisk: {storage: local-lvm, size: 8Gi}
+mountPoints:
+- {path: /var/lib/data, volume: {storage: local-lvm, size: 4Gi}, readOnly: false, backup: true}
+- {path: /srv/shared, bind: {path: /srv/data/shared}, readOnly: true}
+networks:
+- {device: net0, name: eth0, bridge: vmbr0, vlan: 7, mac: "BC:24:11:00:00:01", mtu: 1400, rateMBps: 100, firewall: true, ipv4: {method: Static, address: 10.0.0.10/24, gateway: 10.0.0.1}, ipv6: {method: Auto}}
+- {device: net31, ipv4: {method: DHCP}, ipv6: {method: Static, address: "fd00::10/64", gateway: "fe80::1"}}
+- {device: net2, ipv4: {method: Static, address: 192.0.2.0/31}}
+nameservers: [10.0.0.13]
+searchDomain: phoenix.lan
+features: {nesting: true, keyctl: true, fuse: false, mknod: false}
+unprivileged: true
+tags: [web, "a+b.c_d-e"]
+notes: "The **authority**."
+protection: true
+startup: {onBoot: true, order: 1, upDelaySeconds: 30, downDelaySeconds: 60}
+power: Running
+shutdownTimeout: 1m30s
+restartPolicy: WhenRequired`},
+		{"the smallest VM", vm, `{}`},
+		{"every field of a VM", vm, `
+vmid: 1001
+source: {clone: {vmid: 9000, mode: Full, storage: local-lvm}}
+cores: 4
+memory: 4Gi
+balloon: 4Gi
+rootDisk: {device: scsi0, storage: local-lvm, size: 32Gi}
+disks: [{device: scsi1, storage: local-lvm, size: 100Gi, discard: true, ssd: true, backup: false}, {device: virtio15, size: 1Ti}]
+networks: [{device: net0, bridge: vmbr0, model: virtio, mtu: 1, ipv4: {method: Static, address: 10.0.0.111/24, gateway: 10.0.0.1}, ipv6: {method: DHCP}}]
+nameservers: [10.0.0.13]
+searchDomain: phoenix.lan
+cloudInit: {storage: local-lvm, user: debian, sshKeysSecretRef: {name: keys, key: authorized_keys}}
+agent: true
+notes: ""
+shutdownTimeout: 1h`},
+		{"a linked clone by name", vm, `source: {clone: {name: debian-12-cloud, mode: Linked}}`},
+		{"a clone of another Guest", vm, `source: {clone: {guestRef: {name: golden}}}`},
+		{"ballooning turned off", vm, `{memory: 1Gi, balloon: "0"}`},
+		{"a balloon in another unit", vm, `{memory: 2Gi, balloon: 2048Mi}`},
+	} {
+		t.Run(tc.reason, func(t *testing.T) {
+			t.Parallel()
+			if err := try(t.Context(), object(t, tc.base, "good", tc.patch)); err != nil {
+				t.Errorf("%s: %v", tc.reason, err)
+			}
+		})
+	}
+}
+
+// TestNothingFilledIn proves that what the user did not say is not said for them: a GitOps tool sees no difference.
+func TestNothingFilledIn(t *testing.T) {
+	t.Parallel()
+	for kind, base := range map[string]string{"host": host, "container": container, "vm": vm} {
+		o := object(t, base, "unset-"+kind, `{}`)
+		want := o.DeepCopy().Object["spec"]
+		if err := kube.Create(t.Context(), o, client.FieldValidation(metav1.FieldValidationStrict)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, o.Object["spec"]); diff != "" {
+			t.Errorf("%s: spec was changed (-declared +stored):\n%s", kind, diff)
+		}
+	}
+}
