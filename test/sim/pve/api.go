@@ -137,7 +137,7 @@ func (s *Server) handle(r *http.Request, path string, entry *Request) (any, erro
 }
 
 func notImplemented(verb, path string) error {
-	return &apiError{status: http.StatusNotImplemented, reason: fmt.Sprintf("Method '%s %s' not implemented", verb, path)}
+	return &apiError{status: http.StatusNotImplemented, flush: true, reason: fmt.Sprintf("Method '%s %s' not implemented", verb, path)}
 }
 
 func splitPath(path string) ([]string, error) {

@@ -23,6 +23,7 @@ type apiError struct {
 	fields fieldErrors
 	bare   bool // no body at all
 	plain  bool // the reason alone as text
+	flush  bool // the message ends without a line break
 }
 
 // Error implements error.
@@ -89,6 +90,9 @@ func refusal(err error) *reply {
 		rep.body = []byte(e.reason)
 	default:
 		doc := map[string]any{"data": nil, "message": e.reason + "\n"}
+		if e.flush {
+			doc["message"] = e.reason
+		}
 		if len(e.fields) > 0 {
 			doc["errors"] = e.fields
 		}

@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// logLimit bounds the record: the older half goes when it is full.
+const logLimit = 100_000
+
 // Request is one request that the API was asked.
 type Request struct {
 	// Time it came.
@@ -30,7 +33,11 @@ func (r Request) IsWrite() bool { return r.Method != http.MethodGet && r.Path !=
 func (s *Server) record(r *http.Request, path string) *Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	entry := Request{Time: time.Now(), Method: r.Method, Path: path, index: len(s.log)}
+	if len(s.log) >= logLimit {
+		s.logBase += logLimit / 2
+		s.log = append([]Request(nil), s.log[logLimit/2:]...)
+	}
+	entry := Request{Time: time.Now(), Method: r.Method, Path: path, index: s.logBase + len(s.log)}
 	s.log = append(s.log, entry)
 	return &entry
 }
@@ -51,12 +58,13 @@ func (s *Server) finish(entry *Request, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	entry.Status = status
-	if entry.index < len(s.log) && s.log[entry.index].Time.Equal(entry.Time) {
-		s.log[entry.index] = *entry
+	if at := entry.index - s.logBase; at >= 0 && at < len(s.log) {
+		s.log[at] = *entry
 	}
 }
 
-// Requests are all requests since the start or the last ForgetRequests.
+// Requests are the requests since the start or the last ForgetRequests, the last
+// 50 000 at least.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,5 +98,6 @@ func (s *Server) CountRequests(method, path string) int {
 func (s *Server) ForgetRequests() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.logBase += len(s.log)
 	s.log = nil
 }

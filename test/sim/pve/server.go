@@ -80,6 +80,7 @@ type Server struct {
 	access   *access
 	faults   faults
 	log      []Request
+	logBase  int // how many are forgotten
 	pids     int
 	quorum   bool
 	frozen   bool

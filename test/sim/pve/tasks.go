@@ -256,6 +256,9 @@ func nodeTasks(c *call) (any, error) {
 			rows = append(rows, t.row())
 		}
 	}
+	if c.params["source"] == "active" {
+		return rows, nil
+	}
 	return list{data: rows, total: total}, nil
 }
 
