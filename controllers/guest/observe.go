@@ -1,0 +1,161 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
+	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
+)
+
+// Observe finds the guest and reads it. While a task runs for it, it is not read: the task will change it.
+func (k *Kind) Observe(ctx context.Context, g *v1alpha1.Guest) (Seen, error) {
+	hostKey := types.NamespacedName{Namespace: g.Namespace, Name: g.Spec.HostRef.Name}
+	var host v1alpha1.Host
+	if err := k.Reader.Get(ctx, hostKey, &host); err != nil {
+		return Seen{}, fmt.Errorf("read Host/%s: %w", hostKey.Name, err)
+	}
+	site, ok := k.Sites(hostKey)
+	if !ok {
+		return Seen{}, reconcile.Wait(HostNotReadyReason, shortly, fmt.Errorf("Host/%s is not connected yet", host.Name))
+	}
+	seen := Seen{host: factsOf(&host), owner: ownerOf(&host, g), now: k.Clock.Now(), site: site}
+	before := g.Status.Task
+	if err := follow(ctx, g, &seen); err != nil {
+		return Seen{}, err
+	}
+	f := finder{guest: g, seen: &seen, task: before}
+	if err := f.find(ctx); err != nil {
+		return seen, err
+	}
+	switch seen.presence {
+	case present:
+		seen.shell, seen.hasShell = k.Shell(hostKey, seen.ref.Node)
+		if err := read(ctx, &seen); err != nil {
+			return seen, err
+		}
+	case absent:
+		if err := k.prepare(ctx, g, &host, &seen); err != nil {
+			return seen, err
+		}
+	}
+	if err := k.readKeys(ctx, g, &seen); err != nil {
+		return seen, err
+	}
+	return seen, k.settle(g, seen)
+}
+
+// read reads what the configuration does not say: what waits for a restart, power, addresses.
+func read(ctx context.Context, seen *Seen) error {
+	reader := seen.site.Reader
+	var err error
+	if seen.status, err = reader.Status(ctx, seen.ref); err != nil {
+		return readFailure(seen, "status", err)
+	}
+	if seen.pending, err = reader.Pending(ctx, seen.ref); err != nil {
+		return readFailure(seen, "pending changes", err)
+	}
+	if !seen.status.Running || seen.ref.Type == proxmox.QEMU && !seen.status.AgentEnabled {
+		return nil
+	}
+	seen.interfaces, err = reader.Interfaces(ctx, seen.ref)
+	var answer *proxmox.Error
+	switch {
+	case err == nil:
+	case errors.Is(err, proxmox.ErrAgentAbsent), errors.As(err, &answer) && answer.Code == http.StatusInternalServerError:
+		seen.silent = true // it boots, stops or has no agent: its addresses are not known, all else is
+	default:
+		return readFailure(seen, "addresses", err)
+	}
+	return nil
+}
+
+func readFailure(seen *Seen, what string, err error) error {
+	return fmt.Errorf("read %s of %s %d: %w", what, nounOf(seen.ref.Type), seen.ref.VMID, failure(err))
+}
+
+// prepare gathers what the making of the guest needs.
+func (k *Kind) prepare(ctx context.Context, g *v1alpha1.Guest, host *v1alpha1.Host, seen *Seen) error {
+	if !g.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	switch {
+	case g.Spec.VMID != nil:
+		seen.vmid = int(*g.Spec.VMID)
+	case g.Status.VMID != nil:
+		seen.vmid = int(*g.Status.VMID)
+	default:
+		vmid, err := k.choose(ctx, g, host, seen.site.Reader)
+		if err != nil {
+			return err
+		}
+		seen.vmid = vmid
+	}
+	if s := g.Spec.Source; s != nil && s.Clone != nil {
+		if err := k.resolve(ctx, g, seen); err != nil {
+			return err
+		}
+	}
+	node, refused := placeOf(g, *seen)
+	if refused != nil {
+		seen.refusals = append(seen.refusals, *refused)
+		return nil
+	}
+	seen.node = node
+	return nil
+}
+
+// placeOf is the node on which the guest is made.
+func placeOf(g *v1alpha1.Guest, seen Seen) (string, *refusal) {
+	node := g.Spec.Node
+	if node == "" {
+		node = seen.host.defaults.Node
+	}
+	switch {
+	case node == "" && seen.source != nil:
+		return seen.source.Node, nil
+	case node == "" && len(seen.host.nodes) == 1:
+		return seen.host.nodes[0], nil
+	case node == "":
+		return "", stall(NodeMissingReason, "node", "node is not set and Host/%s has %d nodes: set spec.node, or defaults.node of the Host",
+			seen.host.name, len(seen.host.nodes))
+	}
+	for _, known := range seen.host.nodes {
+		if known == node {
+			return node, nil
+		}
+	}
+	return "", stall(NodeMissingReason, "node", "Host/%s has no node %s, only %v: correct spec.node", seen.host.name, node, seen.host.nodes)
+}
+
+// settle waits for a guest that is as declared and was started, until it can be reached for the first time.
+func (k *Kind) settle(g *v1alpha1.Guest, seen Seen) error {
+	if !g.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	open := false
+	for _, s := range k.Plan(g, seen) {
+		open = open || s.Held == ""
+	}
+	switch {
+	case open && seen.failed != nil:
+		return seen.failed
+	case open || g.Spec.Management == v1alpha1.ManagementObserve:
+		return nil
+	}
+	return seen.awaitAnswer(g)
+}
+
+// get reads an object of the Guest's namespace from the cache.
+func (k *Kind) get(ctx context.Context, g *v1alpha1.Guest, name string, into client.Object) error {
+	return k.Reader.Get(ctx, types.NamespacedName{Namespace: g.Namespace, Name: name}, into)
+}
