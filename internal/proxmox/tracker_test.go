@@ -5,6 +5,7 @@ package proxmox
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,24 +32,24 @@ func TestTracker(t *testing.T) {
 			follow(t, newMemory(101), nil, func(t *testing.T, s followed) {
 				s.told()
 				upid := upidOf(101)
-				released := 0
+				var released atomic.Int32
 				s.do(func() { s.memory.tasks[upid] = "running" })
-				s.Watch(upid, 101, func() { released++ })
+				s.Watch(upid, 101, func() { released.Add(1) })
 				pass(5 * time.Second)
-				if task, ok := s.Result(upid); !ok || task.State != TaskRunning || released != 0 {
-					t.Fatalf("%s: while it runs: %+v, %v, released %d", c.reason, task, ok, released)
+				if task, ok := s.Result(upid); !ok || task.State != TaskRunning || released.Load() != 0 {
+					t.Fatalf("%s: while it runs: %+v, %v, released %d", c.reason, task, ok, released.Load())
 				}
 				s.do(func() { s.memory.tasks[upid] = c.exit })
 				pass(2 * time.Second)
 				task, ok := s.Result(upid)
-				if !ok || task.State != c.state || task.Exit != c.exit || released != 1 {
-					t.Errorf("%s: %+v, %v, released %d times", c.reason, task, ok, released)
+				if !ok || task.State != c.state || task.Exit != c.exit || released.Load() != 1 {
+					t.Errorf("%s: %+v, %v, released %d times", c.reason, task, ok, released.Load())
 				}
 				if diff := cmp.Diff([][]int{{101}}, s.told()); diff != "" {
 					t.Errorf("%s: told (-want +got):\n%s", c.reason, diff)
 				}
-				s.Watch(upid, 101, func() { released++ })
-				if released != 2 {
+				s.Watch(upid, 101, func() { released.Add(1) })
+				if released.Load() != 2 {
 					t.Errorf("%s: who watches a task that is over is called at once", c.reason)
 				}
 			})
@@ -101,33 +102,33 @@ func TestResultsAreForgotten(t *testing.T) {
 func TestLostTask(t *testing.T) {
 	follow(t, newMemory(101), nil, func(t *testing.T, s followed) {
 		lost := upidOf(1)
-		released := false
+		var released atomic.Bool
 		s.do(func() { s.memory.tasks[lost] = "lost" })
-		s.Watch(lost, 101, func() { released = true })
+		s.Watch(lost, 101, func() { released.Store(true) })
 		pass(5 * time.Minute)
-		if task, _ := s.Result(lost); task.State != TaskRunning || released {
+		if task, _ := s.Result(lost); task.State != TaskRunning || released.Load() {
 			t.Errorf("polls that go unanswered say nothing of the task: %+v", task)
 		}
 		s.do(func() { s.memory.tasks[lost] = "running" })
 		pass(time.Minute)
 		s.do(func() { s.memory.tasks[lost] = "lost" })
 		pass(9 * time.Minute)
-		if released {
+		if released.Load() {
 			t.Error("an answer in between starts the patience again")
 		}
 		pass(3 * time.Minute)
-		if task, ok := s.Result(lost); !ok || task.State != TaskUnknown || !released {
-			t.Errorf("a dead node must not hold its slot for ever: %+v, %v", task, released)
+		if task, ok := s.Result(lost); !ok || task.State != TaskUnknown || !released.Load() {
+			t.Errorf("a dead node must not hold its slot for ever: %+v, %v", task, released.Load())
 		}
 	})
 }
 
 func TestWatchOfNonsense(t *testing.T) {
 	follow(t, newMemory(101), nil, func(t *testing.T, s followed) {
-		released := false
-		s.Watch("nonsense", 101, func() { released = true })
-		if task, ok := s.Result("nonsense"); !ok || task.State != TaskUnknown || !released {
-			t.Errorf("%+v, %v, released %v", task, ok, released)
+		var released atomic.Bool
+		s.Watch("nonsense", 101, func() { released.Store(true) })
+		if task, ok := s.Result("nonsense"); !ok || task.State != TaskUnknown || !released.Load() {
+			t.Errorf("%+v, %v, released %v", task, ok, released.Load())
 		}
 	})
 }
