@@ -189,21 +189,10 @@ func (c *Client) once(caller, ctx context.Context, method, path string, params m
 		failure.Err = err
 		return failure
 	}
-	send := func() (struct{}, error) {
-		err := c.send(ctx, method, path, params, into)
-		var e *Error
-		if err != nil && !errors.As(err, &e) {
-			// The call succeeded, its answer is of another shape.
-			err = &Error{Method: method, Path: path, Code: http.StatusOK, Err: err}
-		}
-		if err != nil && caller.Err() != nil {
-			err = &givenUp{err}
-		}
-		return struct{}{}, err
-	}
-	_, err := c.breaker("").Execute(func() (struct{}, error) {
+	err := c.guard("", func() error {
+		send := func() error { return c.attempt(caller, ctx, method, path, params, into) }
 		if node := nodeOf(path); node != "" {
-			return c.breaker(node).Execute(send)
+			return c.guard(node, send)
 		}
 		return send()
 	})
@@ -217,6 +206,27 @@ func (c *Client) once(caller, ctx context.Context, method, path string, params m
 		return e
 	}
 	return nil
+}
+
+// guard runs a function under the breaker of a node, or of the endpoint.
+func (c *Client) guard(node string, f func() error) error {
+	_, err := c.breaker(node).Execute(func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
+// attempt sends the request and says of a failure whether it was the caller
+// who gave up.
+func (c *Client) attempt(caller, ctx context.Context, method, path string, params map[string]string, into any) error {
+	err := c.send(ctx, method, path, params, into)
+	var e *Error
+	if err != nil && !errors.As(err, &e) {
+		// The call succeeded, its answer is of another shape.
+		err = &Error{Method: method, Path: path, Code: http.StatusOK, Err: err}
+	}
+	if err != nil && caller.Err() != nil {
+		return &givenUp{err}
+	}
+	return err
 }
 
 func (c *Client) send(ctx context.Context, method, path string, params map[string]string, into any) error {
@@ -252,7 +262,8 @@ func (c *Client) breaker(node string) *gobreaker.CircuitBreaker[struct{}] {
 	if b, ok := c.breakers[node]; ok {
 		return b
 	}
-	unanswered := func(e *Error) bool { return e.Code == 0 }
+	// A wrong certificate is not silence: its error has to be shown each time.
+	unanswered := func(e *Error) bool { return e.Code == 0 && !IsUntrusted(e) }
 	if node != "" {
 		unanswered = func(e *Error) bool { return fromProxy(e.Code) }
 	}

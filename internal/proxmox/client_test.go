@@ -96,6 +96,21 @@ func TestPinnedCertificate(t *testing.T) {
 	}
 }
 
+func TestWrongCertificateIsShownEachTime(t *testing.T) {
+	site := record(t, nil)
+	e := site.endpoint()
+	e.TLS = pin.Config{Fingerprint: strings.Repeat("ab", 32)}
+	client, err := New(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * tripAfter {
+		if _, err := client.Version(t.Context()); !IsUntrusted(err) {
+			t.Fatalf("what is served must be told for as long as it is wrong: %v", err)
+		}
+	}
+}
+
 func TestConnectionIsKept(t *testing.T) {
 	site := record(t, map[string][]answer{"GET /version": {data(`{"version":"9.2.11"}`)}})
 	client := site.client(t)

@@ -122,12 +122,6 @@ func (r *recorded) serve(w http.ResponseWriter, request *http.Request) {
 	}
 }
 
-func (r *recorded) set(key string, answers ...answer) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.answers[key] = answers
-}
-
 // count returns how many calls of "METHOD /path" arrived.
 func (r *recorded) count(key string) int {
 	r.mu.Lock()

@@ -176,7 +176,7 @@ type UPID string
 func ParseUPID(s string) (Task, error) {
 	parts := strings.Split(s, ":")
 	if len(parts) != 9 || parts[0] != "UPID" || parts[8] != "" || parts[1] == "" || parts[5] == "" || parts[7] == "" {
-		return Task{}, fmt.Errorf("parse task name %q: want UPID:node:pid:pstart:starttime:type:id:user:", s)
+		return Task{}, fmt.Errorf("parse task name %q: want eight parts that each end in a colon", s)
 	}
 	var numbers [3]int64
 	for i, part := range parts[2:5] {
