@@ -122,7 +122,7 @@ func (w *World) Stop() error {
 	var errs []error
 	errs = append(errs, w.StopManager())
 	if w.Site != nil {
-		errs = append(errs, w.Site.Close())
+		w.Site.Close()
 	}
 	if w.env != nil {
 		errs = append(errs, w.env.Stop())
