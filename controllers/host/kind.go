@@ -1,0 +1,106 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package host is the kind Host: one Proxmox VE endpoint. A Host changes nothing outside. It says whether the endpoint is
+// reachable as declared, what it is, and whether its token may do what the Guests ask for.
+package host
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
+	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
+)
+
+// Site is what a Host needs of its connections. It must be comparable: another one means other connections.
+type Site interface {
+	Version(ctx context.Context) (string, error)
+	Nodes(ctx context.Context) ([]proxmox.Node, error)
+	Quorate(ctx context.Context) (bool, error)
+	Permissions(ctx context.Context) (proxmox.Permissions, error)
+	// Guests are all guests of the site by VMID, as last listed.
+	Guests(ctx context.Context) (map[int]proxmox.Resource, error)
+	// CheckSSH makes sure that commands can be run on a node.
+	CheckSSH(ctx context.Context, node string) error
+}
+
+// Kind is what a Host has to say to the loop.
+type Kind struct {
+	// Connect returns the connections of a Host as its spec and its Secrets are now. It makes no call to the site.
+	Connect func(ctx context.Context, host *v1alpha1.Host) (Site, error)
+	// Guests lists the Guests that name a Host.
+	Guests func(ctx context.Context, host *v1alpha1.Host) ([]v1alpha1.Guest, error)
+	// Mark returns the tag that a Guest's guest bears in Proxmox VE.
+	Mark func(host *v1alpha1.Host, guest *v1alpha1.Guest) string
+	// Clock tells the time.
+	Clock clock.PassiveClock
+
+	mu   sync.Mutex
+	memo map[types.NamespacedName]remembered
+}
+
+// memory is how long the answers of a site serve further passes: every change of a Guest brings one.
+const memory = 10 * time.Second
+
+// remembered are answers of a site that were all as they should be.
+type remembered struct {
+	site       Site
+	generation int64
+	at         time.Time
+	answers    answers
+}
+
+var _ reconcile.Kind[*v1alpha1.Host, Seen] = (*Kind)(nil)
+
+// Refs of a Host are its Secrets. The clean-up of its Guests needs all of them, so they outlive it.
+func (k *Kind) Refs(host *v1alpha1.Host) []reconcile.Ref {
+	refs := []reconcile.Ref{reconcile.HeldSecret(host.Spec.TokenSecretRef.Name)}
+	if ca := host.Spec.TLS.CASecretRef; ca != nil {
+		refs = append(refs, reconcile.HeldSecret(ca.Name))
+	}
+	if ssh := host.Spec.SSH; ssh != nil {
+		refs = append(refs, reconcile.HeldSecret(ssh.KeySecretRef.Name))
+	}
+	return refs
+}
+
+// Plan is always empty: a Host changes nothing outside.
+func (k *Kind) Plan(*v1alpha1.Host, Seen) []reconcile.Step { return nil }
+
+// Remove is always empty: a Host has nothing outside. Its connections are dropped when the object is gone.
+func (k *Kind) Remove(*v1alpha1.Host, Seen) []reconcile.Step { return nil }
+
+// Forget drops what is remembered of a Host that is gone.
+func (k *Kind) Forget(name types.NamespacedName) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.memo, name)
+}
+
+// recall returns answers that are young enough and of the same connections and spec.
+func (k *Kind) recall(host *v1alpha1.Host, site Site) (answers, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	m, ok := k.memo[nameOf(host)]
+	ok = ok && m.site == site && m.generation == host.Generation && k.Clock.Since(m.at) < memory
+	return m.answers, ok
+}
+
+func (k *Kind) remember(host *v1alpha1.Host, site Site, a answers) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.memo == nil {
+		k.memo = map[types.NamespacedName]remembered{}
+	}
+	k.memo[nameOf(host)] = remembered{site, host.Generation, k.Clock.Now(), a}
+}
+
+func nameOf(host *v1alpha1.Host) types.NamespacedName {
+	return types.NamespacedName{Namespace: host.Namespace, Name: host.Name}
+}
