@@ -5,6 +5,7 @@ package pve
 
 import (
 	"fmt"
+	"sort"
 	"strings"
 	"time"
 )
@@ -142,7 +143,7 @@ func (s *Server) build(g *guest, options section, params map[string]string) erro
 			return err
 		}
 	}
-	for _, key := range options.sortedKeys() {
+	for _, key := range inOrder(options) {
 		value := normalise(g.kind, key, options[key])
 		if isDiskKey(g.kind, key) {
 			placed, err := s.placeDisk(g, g.node, key, value)
@@ -161,6 +162,27 @@ func (s *Server) build(g *guest, options section, params map[string]string) erro
 	}
 	g.save(c)
 	return nil
+}
+
+// inOrder are the options in the order in which volumes are made: the root disk
+// first, numbered ones by their number.
+func inOrder(options section) []string {
+	keys := options.sortedKeys()
+	rank := func(key string) (string, int) {
+		if key == "rootfs" {
+			return "", 0
+		}
+		if m := numbered.FindStringSubmatch(key); m != nil {
+			return m[1], atoi(m[2])
+		}
+		return key, 0
+	}
+	sort.SliceStable(keys, func(i, j int) bool {
+		a, n := rank(keys[i])
+		b, m := rank(keys[j])
+		return a < b || (a == b && n < m)
+	})
+	return keys
 }
 
 // unpack reads what a container's template says about itself.

@@ -68,9 +68,11 @@ func (s *Server) spawn(user *principal, w work) string {
 // after its last, hold it, warn, or lose its record.
 func (s *Server) perform(t *task, w work, fault *TaskFault) {
 	err := s.waitForTask(t, fault)
-	unlock := func() {}
 	if err == nil && w.lock != nil {
-		unlock, err = s.lockFile(w.lock.vmid, w.lock.kind)
+		var unlock func()
+		if unlock, err = s.lockFile(w.lock.vmid, w.lock.kind); err == nil {
+			defer unlock()
+		}
 	}
 	if err == nil && fault != nil && fault.Fail != "" && !fault.AfterEffect {
 		err = errors.New(fault.Fail)
@@ -78,7 +80,6 @@ func (s *Server) perform(t *task, w work, fault *TaskFault) {
 	for i := 0; err == nil && i < len(w.steps); i++ {
 		err = s.step(t, w.steps[i])
 	}
-	unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && w.undo != nil {
