@@ -214,8 +214,8 @@ func TestSixSessions(t *testing.T) {
 	close(h.release)
 	running.Wait()
 	h.do(func() {
-		if h.most != maxSessions || h.dialled != 1 {
-			t.Errorf("%d sessions at once on %d connections, want %d on 1", h.most, h.dialled, maxSessions)
+		if h.most != 6 || h.dialled != 1 {
+			t.Errorf("%d sessions at once on %d connections, want 6 on 1", h.most, h.dialled)
 		}
 	})
 }
