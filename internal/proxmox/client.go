@@ -185,7 +185,9 @@ func (c *Client) call(ctx context.Context, method, path string, params map[strin
 func (c *Client) once(caller, ctx context.Context, method, path string, params map[string]string, into any) error {
 	failure := &Error{Method: method, Path: path}
 	now := c.clock.Now()
-	if err := c.sleep(ctx, c.limiter.ReserveN(now, 1).DelayFrom(now)); err != nil {
+	token := c.limiter.ReserveN(now, 1)
+	if err := c.sleep(ctx, token.DelayFrom(now)); err != nil {
+		token.CancelAt(c.clock.Now()) // the next call need not wait for one that is not made
 		failure.Err = err
 		return failure
 	}

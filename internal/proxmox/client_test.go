@@ -310,6 +310,25 @@ func TestTokenBucket(t *testing.T) {
 	})
 }
 
+func TestGivenUpCallsTakeNoTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := wired(t, Limits{RequestsPerSecond: 1, Burst: 1}, func(*http.Request) (*http.Response, error) {
+			return say(200, `{"data":{}}`)
+		})
+		start := time.Now()
+		for i := range 21 { // the first has a token, the others give up at once
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			if _, err := client.Version(ctx); (err == nil) != (i == 0) {
+				t.Fatalf("call %d: %v", i, err)
+			}
+			cancel()
+		}
+		if _, err := client.Version(t.Context()); err != nil || time.Since(start) > 2*time.Second {
+			t.Errorf("after twenty calls that were given up the next waits %v: %v", time.Since(start), err)
+		}
+	})
+}
+
 func TestEndpointBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent, up := 0, false
