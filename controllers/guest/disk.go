@@ -172,6 +172,7 @@ func (d *draft) disk(want v1alpha1.Disk) {
 		return
 	}
 	if exists && now.Media == "cdrom" {
+		delete(d.slots, want.Device) // not ours
 		d.refuse(stall(DeviceTakenReason, field+".device", "%s of VM %d is a CD-ROM drive: choose another device", want.Device, d.seen.ref.VMID))
 		return
 	}

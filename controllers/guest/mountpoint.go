@@ -65,12 +65,12 @@ func (d *draft) freeSlot() string {
 
 // exchange makes room where a volume is to become a bind mount, or the other way round, if the one before is ours.
 func (d *draft) exchange(field, slot string, now proxmox.MountPoint) {
+	delete(d.slots, slot)
 	if !slices.Contains(d.seen.mark.slots, slot) {
 		d.refuse(stall(DeviceTakenReason, field, "%s of container %d is already mounted from %s: choose another path, or take that mount out",
 			now.Path, d.seen.ref.VMID, now.Volume))
 		return
 	}
-	delete(d.slots, slot)
 	d.unmount(field, slot, now)
 }
 
