@@ -54,14 +54,14 @@ func (g *Graph) names() []string {
 	return names
 }
 
-// get returns the target of a reference, or nil when it is not there.
+// get returns the target of a reference, or nil when it is not there. It may be the cache's own copy: read it only.
 func (g *Graph) get(ctx context.Context, r Ref, namespace string) (Object, error) {
 	m, ok := g.kinds[r.Kind]
 	if !ok {
 		return nil, fmt.Errorf("no kind %s", r.Kind)
 	}
 	obj := m.newObject()
-	err := g.reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: r.Name}, obj)
+	err := g.reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: r.Name}, obj, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -75,13 +75,15 @@ type node struct {
 	refs []Ref
 }
 
-// in lists every object of a namespace, or of all, with what it refers to.
+func (n node) key() string { return key(n.kind, n.obj.GetName()) }
+
+// in lists every object of a namespace with what it refers to. They may be the cache's own copies: read them only.
 func (g *Graph) in(ctx context.Context, namespace string) ([]node, error) {
 	var nodes []node
 	for _, name := range g.names() {
 		m := g.kinds[name]
 		list := m.newList()
-		if err := g.reader.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		if err := g.reader.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("list %s objects: %w", name, err)
 		}
 		err := meta.EachListItem(list, func(o runtime.Object) error {
@@ -104,76 +106,87 @@ func (g *Graph) referrers(ctx context.Context, kind, namespace, name string) ([]
 	}), err
 }
 
-// users names the objects for whose sake obj must stay. One that is itself being deleted and that obj waits for in turn
-// does not count, so that a circle of deleted objects can end.
+// users names the objects for whose sake obj must stay. When all that stand on it, directly or not, are being deleted too,
+// one that obj stands on in turn does not count, so that a circle of deleted objects can end.
 func (g *Graph) users(ctx context.Context, kind string, obj Object) ([]string, error) {
-	referrers, err := g.referrers(ctx, kind, obj.GetNamespace(), obj.GetName())
+	nodes, err := g.in(ctx, obj.GetNamespace())
 	if err != nil {
 		return nil, err
 	}
-	var users []string
-	for _, n := range referrers {
-		if n.kind == kind && n.obj.GetName() == obj.GetName() {
-			continue
+	self := key(kind, obj.GetName())
+	below, above, living := map[string][]string{}, map[string][]string{}, map[string]bool{}
+	for _, n := range nodes {
+		living[n.key()] = !deleting(n.obj)
+		below[n.key()] = n.keeps()
+		for _, k := range below[n.key()] {
+			above[k] = append(above[k], n.key())
 		}
-		keeps := slices.ContainsFunc(n.refs, func(r Ref) bool { return r.Kind == kind && r.Name == obj.GetName() && r.Keeps })
-		if !keeps {
-			continue
-		}
-		if !n.obj.GetDeletionTimestamp().IsZero() {
-			path, err := g.path(ctx, key(kind, obj.GetName()), key(n.kind, n.obj.GetName()), obj.GetNamespace())
-			if err != nil {
-				return nil, err
-			}
-			if path != nil {
-				continue
-			}
-		}
-		users = append(users, key(n.kind, n.obj.GetName()))
 	}
-	return users, nil
+	over := reach(above, self)
+	delete(over, self)
+	together := true
+	for user := range over {
+		together = together && !living[user]
+	}
+	under := reach(below, self)
+	return slices.DeleteFunc(slices.Clone(above[self]), func(user string) bool {
+		return user == self || together && under[user]
+	}), nil
+}
+
+// keeps names what stays for the sake of the node, each once.
+func (n node) keeps() []string {
+	var names []string
+	for _, r := range n.refs {
+		if name := key(r.Kind, r.Name); r.Keeps && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// reach returns all that is reached over edges from a key.
+func reach(edges map[string][]string, from string) map[string]bool {
+	been := map[string]bool{}
+	for next := []string{from}; len(next) > 0; {
+		here := next[0]
+		next = next[1:]
+		for _, to := range edges[here] {
+			if !been[to] {
+				been[to] = true
+				next = append(next, to)
+			}
+		}
+	}
+	return been
 }
 
 func key(kind, name string) string { return kind + "/" + name }
 
-// cycle returns the way by which the hard references of an object lead back to it; nil when they do not.
-func (g *Graph) cycle(ctx context.Context, kind string, obj Object) ([]string, error) {
-	self := key(kind, obj.GetName())
-	return g.path(ctx, self, self, obj.GetNamespace())
-}
-
-// path follows hard references from one object to another; nil when there is no way.
-func (g *Graph) path(ctx context.Context, from, to, namespace string) ([]string, error) {
-	nodes, err := g.in(ctx, namespace)
-	if err != nil {
-		return nil, err
-	}
-	edges := map[string][]string{}
-	for _, n := range nodes {
-		for _, r := range n.refs {
-			if r.Condition != "" {
-				edges[key(n.kind, n.obj.GetName())] = append(edges[key(n.kind, n.obj.GetName())], key(r.Kind, r.Name))
-			}
-		}
-	}
-	return walk(edges, from, to, map[string]bool{}), nil
-}
-
-// walk finds a way of one edge at least.
-func walk(edges map[string][]string, from, to string, been map[string]bool) []string {
-	for _, next := range edges[from] {
-		if next == to {
-			return []string{from, to}
-		}
-		if been[next] {
+// way follows hard references from one object until they come to the goal; nil when they do not.
+func (g *Graph) way(ctx context.Context, from node, goal string, been map[string]bool) ([]string, error) {
+	for _, r := range from.refs {
+		next := key(r.Kind, r.Name)
+		if r.Condition == "" || been[next] {
 			continue
 		}
 		been[next] = true
-		if rest := walk(edges, next, to, been); rest != nil {
-			return append([]string{from}, rest...)
+		if next == goal {
+			return []string{from.key(), goal}, nil
+		}
+		target, err := g.get(ctx, r, from.obj.GetNamespace())
+		if err != nil {
+			return nil, err
+		}
+		if target == nil {
+			continue
+		}
+		rest, err := g.way(ctx, node{r.Kind, target, g.kinds[r.Kind].refs(target)}, goal, been)
+		if rest != nil || err != nil {
+			return append([]string{from.key()}, rest...), err
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // Edges lists the hard references of a namespace as "Kind/name -> Kind/name", for drawings and tests.
@@ -183,7 +196,7 @@ func (g *Graph) Edges(ctx context.Context, namespace string) ([]string, error) {
 	for _, n := range nodes {
 		for _, r := range n.refs {
 			if r.Condition != "" {
-				edges = append(edges, key(n.kind, n.obj.GetName())+" -> "+key(r.Kind, r.Name))
+				edges = append(edges, n.key()+" -> "+key(r.Kind, r.Name))
 			}
 		}
 	}
@@ -195,7 +208,8 @@ func (p *pass[T, S]) refs() []Ref { return refsOf(p.obj, p.Kind.Refs(p.obj)) }
 
 // gate returns what the object has to wait for before a step is taken; nil when the way is free.
 func (p *pass[T, S]) gate(ctx context.Context, refs []Ref) (*outcome, error) {
-	way, err := p.Graph.cycle(ctx, p.Name, p.obj)
+	self := node{p.Name, p.obj, refs}
+	way, err := p.Graph.way(ctx, self, self.key(), map[string]bool{})
 	if err != nil {
 		return nil, err
 	}
@@ -234,6 +248,9 @@ func (p *pass[T, S]) wants(ctx context.Context, r Ref) (*outcome, error) {
 		return nil, nil
 	}
 	waits := fmt.Errorf("waiting for %s: %s", key(r.Kind, r.Name), why)
+	if r.Needed {
+		p.blind = waits
+	}
 	switch {
 	case r.Kind == "Host":
 		return outcomeOf(unknown(v1alpha1.DependencyReason, p.Interval, waits), ""), nil
@@ -247,7 +264,7 @@ func (p *pass[T, S]) wants(ctx context.Context, r Ref) (*outcome, error) {
 // settled says that the object is Ready for its present spec: it keeps that while what it stands on is away.
 func (p *pass[T, S]) settled() bool {
 	c := meta.FindStatusCondition(p.obj.CommonStatus().Conditions, v1alpha1.ReadyCondition)
-	return c != nil && c.Status == "True" && c.ObservedGeneration == p.obj.GetGeneration() && p.obj.GetDeletionTimestamp().IsZero()
+	return c != nil && c.Status == "True" && c.ObservedGeneration == p.obj.GetGeneration() && !deleting(p.obj)
 }
 
 // unmet says in words why a target does not have a condition; empty when it has.

@@ -37,43 +37,72 @@ func (p *pass[T, S]) hold(ctx context.Context, refs []Ref) error {
 		if !r.Held {
 			continue
 		}
-		if err := p.Graph.syncHold(ctx, p.Client, p.obj.GetNamespace(), r.Name, nil); err != nil {
+		secret, err := secretOf(ctx, p.Client, p.obj.GetNamespace(), r.Name)
+		if err != nil {
+			return err
+		}
+		if secret == nil || !secret.GetDeletionTimestamp().IsZero() { // a finalizer cannot be added to what is being deleted
+			continue
+		}
+		base := secret.DeepCopy()
+		if !controllerutil.AddFinalizer(secret, v1alpha1.InUseFinalizer) {
+			continue
+		}
+		if err := patchHold(ctx, p.Client, secret, base); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// syncHold gives a Secret the in-use finalizer while an object other than gone needs it, and takes it away afterwards.
-func (g *Graph) syncHold(ctx context.Context, c client.Client, namespace, name string, gone Object) error {
-	secret := secretMeta()
-	if err := c.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, secret); err != nil {
-		return client.IgnoreNotFound(err)
+// letGo takes the in-use finalizer from a Secret that no object needs; gone is the key of one that does not count.
+func (g *Graph) letGo(ctx context.Context, c client.Client, namespace, name, gone string) error {
+	secret, err := secretOf(ctx, c, namespace, name)
+	if err != nil || secret == nil {
+		return err
 	}
 	referrers, err := g.referrers(ctx, "Secret", namespace, name)
 	if err != nil {
 		return err
 	}
-	held := slices.ContainsFunc(referrers, func(n node) bool {
-		return (gone == nil || n.obj.GetUID() != gone.GetUID()) &&
-			controllerutil.ContainsFinalizer(n.obj, v1alpha1.Finalizer) &&
-			slices.ContainsFunc(n.refs, func(r Ref) bool { return r.Kind == "Secret" && r.Name == name && r.Held })
-	})
+	for _, n := range referrers {
+		if n.key() != gone && n.holds(name) {
+			return nil
+		}
+	}
 	base := secret.DeepCopy()
-	if held && !secret.GetDeletionTimestamp().IsZero() {
-		return nil // a finalizer cannot be added to what is being deleted
-	}
-	changed := held && controllerutil.AddFinalizer(secret, v1alpha1.InUseFinalizer) ||
-		!held && controllerutil.RemoveFinalizer(secret, v1alpha1.InUseFinalizer)
-	if !changed {
+	if !controllerutil.RemoveFinalizer(secret, v1alpha1.InUseFinalizer) {
 		return nil
 	}
-	err = c.Patch(ctx, secret, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
+	return patchHold(ctx, c, secret, base)
+}
+
+// holds says whether the node's clean-up needs the Secret. One that has been released needs nothing any more, though a
+// finalizer of somebody else's may still keep it.
+func (n node) holds(secret string) bool {
+	if deleting(n.obj) && !controllerutil.ContainsFinalizer(n.obj, v1alpha1.Finalizer) {
+		return false
+	}
+	return slices.ContainsFunc(n.refs, func(r Ref) bool { return r.Kind == "Secret" && r.Name == secret && r.Held })
+}
+
+// secretOf reads a Secret's metadata; nil when it is not there.
+func secretOf(ctx context.Context, c client.Client, namespace, name string) (*metav1.PartialObjectMetadata, error) {
+	secret := secretMeta()
+	err := c.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, secret)
 	if apierrors.IsNotFound(err) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("change in-use finalizer of Secret/%s: %w", name, err)
+		return nil, fmt.Errorf("read Secret/%s: %w", name, err)
+	}
+	return secret, nil
+}
+
+func patchHold(ctx context.Context, c client.Client, secret, base *metav1.PartialObjectMetadata) error {
+	err := c.Patch(ctx, secret, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("change in-use finalizer of Secret/%s: %w", secret.Name, err)
 	}
 	return nil
 }

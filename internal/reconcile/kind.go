@@ -10,6 +10,7 @@ package reconcile
 
 import (
 	"context"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,7 +32,8 @@ type Kind[T Object, S any] interface {
 	// that a kind can say how far it came. A plain error makes Ready Unknown and is tried again; see [Wait], [Fail] and
 	// [Stall] for the other outcomes.
 	Observe(ctx context.Context, obj T) (S, error)
-	// Plan returns the ordered steps that lead from seen to obj's spec; none when they agree. It is pure.
+	// Plan returns the ordered steps that lead from seen to obj's spec; none when they agree. It is pure. A step that is
+	// held or waits for an approval is passed over, so a later one must not build on it.
 	Plan(obj T, seen S) []Step
 	// Remove returns the ordered steps that clear obj's place outside; none when it is clear. It is pure and creates nothing.
 	Remove(obj T, seen S) []Step
@@ -94,6 +96,11 @@ func (s Step) Impact() v1alpha1.Impact {
 	return worst
 }
 
+// same says whether two steps of one kind would do the same.
+func (s Step) same(other Step) bool {
+	return s.Reason == other.Reason && s.Identity == other.Identity && s.Message == other.Message && slices.Equal(s.Changes, other.Changes)
+}
+
 // Ref is what one object says of another one, or of a Secret, in its namespace.
 type Ref struct {
 	// Kind and Name of the target. Kind is one of this API group's, or "Secret".
@@ -102,10 +109,11 @@ type Ref struct {
 	Condition string
 	// Keeps says that the target is not removed while the object exists.
 	Keeps bool
-	// Needed says that the object's clean-up goes through the target: once the target is gone, nothing is left to clean.
+	// Needed says that all work goes through the target. While it is not as it must be, the object cannot be seen: its
+	// own conditions are Unknown. Once it is gone, nothing is left to clean up through it.
 	Needed bool
-	// Vanishes says that what the object stands for outside goes with the target: once the target is being deleted with
-	// everything in it, nothing is left to clean.
+	// Vanishes says that what the object stands for outside goes with the target: once that is gone, or is being deleted
+	// by a policy that destroys it, nothing is left to clean.
 	Vanishes bool
 	// Held says that the target, a Secret, must outlive the object: it gets the in-use finalizer.
 	Held bool
@@ -127,9 +135,9 @@ func Soft(kind, name string) Ref { return Ref{Kind: kind, Name: name} }
 // HeldSecret is a reference to a Secret that a clean-up will need.
 func HeldSecret(name string) Ref { return Ref{Kind: "Secret", Name: name, Held: true} }
 
-// RefsOf returns what the object refers to: what its kind says, and dependsOn.
+// refsOf returns what the object refers to: what its kind says, and dependsOn.
 func refsOf(obj Object, own []Ref) []Ref {
-	refs := own
+	refs := slices.Clone(own)
 	for _, d := range obj.Common().DependsOn {
 		refs = append(refs, Hard(d.Kind, d.Name, v1alpha1.ReadyCondition))
 	}

@@ -31,6 +31,8 @@ const (
 	maxSteps = 16
 	// conflictDelay is the wait after somebody else changed the object at the same time.
 	conflictDelay = 100 * time.Millisecond
+	// minWait is the least time after which a waiting object is looked at again. None at all would mean never.
+	minWait = 100 * time.Millisecond
 	// jitter spreads the passes of many objects over the drift interval.
 	jitter = 0.2
 )
@@ -55,7 +57,7 @@ type Loop[T Object, S any] struct {
 	Clock clock.PassiveClock
 	// Interval after which an object in sync is looked at again, with jitter.
 	Interval time.Duration
-	// Backoff says how long to wait after a failure. Default: from 1 s, doubling, to 5 min.
+	// Backoff says how long to wait after a failure. Setup gives it [NewBackoff] where it is nil.
 	Backoff workqueue.TypedRateLimiter[types.NamespacedName]
 }
 
@@ -68,18 +70,27 @@ type pass[T Object, S any] struct {
 	plan []v1alpha1.PlannedChange
 	// planned says that plan was computed: else the last one stands.
 	planned bool
-	now     time.Time
+	// blind says why the object could not be looked at: what it is seen through is away.
+	blind error
+	now   time.Time
 }
+
+// errGone says that the object went away during the pass.
+var errGone = errors.New("the object is gone")
 
 // Reconcile makes one pass over the named object.
 func (l *Loop[T, S]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	obj := l.New()
-	if err := l.Client.Get(ctx, req.NamespacedName, obj); err != nil {
+	err := l.Client.Get(ctx, req.NamespacedName, obj)
+	if apierrors.IsNotFound(err) || err == nil && deleting(obj) && !controllerutil.ContainsFinalizer(obj, v1alpha1.Finalizer) {
 		l.Backoff.Forget(req.NamespacedName)
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	if !obj.GetDeletionTimestamp().IsZero() && !controllerutil.ContainsFinalizer(obj, v1alpha1.Finalizer) {
 		return ctrl.Result{}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("read %s: %w", l.Name, err)
+	}
+	if obj.CommonStatus().ObservedGeneration != obj.GetGeneration() {
+		l.Backoff.Forget(req.NamespacedName) // a new spec is not to blame for the failures of the last one
 	}
 	p := &pass[T, S]{Loop: l, obj: obj, now: l.Clock.Now()}
 	p.rebase()
@@ -88,13 +99,13 @@ func (l *Loop[T, S]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		err = p.conclude(ctx, o)
 	}
 	switch {
+	case errors.Is(err, errGone) || err == nil && o != nil && o.verdict == released:
+		l.Backoff.Forget(req.NamespacedName)
+		return ctrl.Result{}, nil
 	case apierrors.IsConflict(err):
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil // somebody else wrote first: look again
 	case err != nil:
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	case o != nil && o.verdict == released:
-		l.Backoff.Forget(req.NamespacedName)
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, err
 	}
 	return l.result(ctx, req.NamespacedName, o)
 }
@@ -108,7 +119,7 @@ func (p *pass[T, S]) run(ctx context.Context) (*outcome, error) {
 	if err := p.hold(ctx, refs); err != nil {
 		return nil, err
 	}
-	if !p.obj.GetDeletionTimestamp().IsZero() {
+	if deleting(p.obj) {
 		return p.remove(ctx, refs)
 	}
 	if p.obj.Common().Management == v1alpha1.ManagementPaused {
@@ -121,15 +132,21 @@ func (p *pass[T, S]) run(ctx context.Context) (*outcome, error) {
 	return p.advance(ctx, p.Kind.Plan)
 }
 
+// look observes the outside.
+func (p *pass[T, S]) look(ctx context.Context) *outcome {
+	seen, err := p.Kind.Observe(ctx, p.obj)
+	p.seen = &seen
+	return outcomeOf(err, metav1.ConditionUnknown)
+}
+
 // advance observes and takes steps until the plan has none that may be taken.
 func (p *pass[T, S]) advance(ctx context.Context, plan func(T, S) []Step) (*outcome, error) {
+	var last *Step
 	for range maxSteps {
-		seen, err := p.Kind.Observe(ctx, p.obj)
-		p.seen = &seen
-		if err != nil {
-			return outcomeOf(err, metav1.ConditionUnknown), nil
+		if o := p.look(ctx); o != nil {
+			return o, nil
 		}
-		steps := plan(p.obj, seen)
+		steps := plan(p.obj, *p.seen)
 		p.planned = true
 		p.plan = planned(steps)
 		if p.obj.Common().Management == v1alpha1.ManagementObserve {
@@ -139,10 +156,13 @@ func (p *pass[T, S]) advance(ctx context.Context, plan func(T, S) []Step) (*outc
 		if next == nil {
 			return rest, nil
 		}
-		o, err := p.take(ctx, *next)
-		if o != nil || err != nil {
+		if last != nil && next.same(*last) { // a step that changes nothing would be taken for ever
+			return outcomeOf(fmt.Errorf("%s: it was done, but nothing changed outside", next.Message), metav1.ConditionFalse), nil
+		}
+		if o, err := p.take(ctx, *next); o != nil || err != nil {
 			return o, err
 		}
+		last = next
 	}
 	return outcomeOf(Wait(v1alpha1.ProgressingReason, time.Second, errors.New("more steps follow")), ""), nil
 }
@@ -157,7 +177,7 @@ func (p *pass[T, S]) next(steps []Step) (*Step, *outcome) {
 			if held == nil {
 				held = outcomeOf(rest(metav1.ConditionTrue, s.Reason, "%s: %s", s.Message, s.Held), "")
 			}
-		case s.Impact() == v1alpha1.ImpactDestroy && p.obj.GetDeletionTimestamp().IsZero() && !p.approved(*s):
+		case s.Impact() == v1alpha1.ImpactDestroy && !deleting(p.obj) && !p.approved(*s):
 			if unapproved == nil {
 				unapproved = p.offer(*s)
 			}
@@ -173,15 +193,13 @@ func (p *pass[T, S]) next(steps []Step) (*Step, *outcome) {
 
 // take takes one step: what must be known first is written to the status before the outside is touched.
 func (p *pass[T, S]) take(ctx context.Context, s Step) (*outcome, error) {
+	var used string
 	destroys := s.Impact() == v1alpha1.ImpactDestroy
 	if destroys {
-		if s.Identity == "" {
-			return nil, ctrlreconcile.TerminalError(fmt.Errorf("step %s destroys without an identity", s.Reason))
-		}
-		if o, err := p.spend(ctx, s.Identity); o != nil || err != nil {
+		if o, err := p.spend(ctx, s); o != nil || err != nil {
 			return o, err
 		}
-		p.consume(s)
+		used = p.consume(s)
 	}
 	if s.Reserve != nil {
 		s.Reserve()
@@ -191,41 +209,53 @@ func (p *pass[T, S]) take(ctx context.Context, s Step) (*outcome, error) {
 			return nil, fmt.Errorf("reserve for %s: %w", s.Reason, err)
 		}
 	}
-	err := s.Do(ctx)
-	o := outcomeOf(err, metav1.ConditionFalse)
-	if o == nil || o.verdict == waiting && o.reason == s.Reason { // done, or begun
+	o := outcomeOf(s.Do(ctx), metav1.ConditionFalse)
+	switch {
+	case o == nil || o.verdict == waiting && o.reason == s.Reason: // done, or begun
 		log.FromContext(ctx).Info(s.Message, "reason", s.Reason)
-		p.Events.Eventf(p.obj, nil, corev1.EventTypeNormal, s.Reason, "Step", "%s", clip(s.Message, maxNote))
+		p.event(corev1.EventTypeNormal, s.Reason, "Step", s.Message)
+	case used != "" && o.verdict == waiting: // nothing was done: the approval stands
+		p.restore(used)
 	}
 	return o, nil
 }
 
+func (p *pass[T, S]) event(kind, reason, action, note string) {
+	p.Events.Eventf(p.obj, nil, kind, reason, action, "%s", clip(note, maxNote))
+}
+
+func deleting(obj Object) bool { return !obj.GetDeletionTimestamp().IsZero() }
+
 // finalize adds the finalizer. The pass goes on afterwards: a change of metadata brings no event by itself.
 func (p *pass[T, S]) finalize(ctx context.Context) error {
-	if !p.obj.GetDeletionTimestamp().IsZero() || !controllerutil.AddFinalizer(p.obj, v1alpha1.Finalizer) {
+	if deleting(p.obj) || !controllerutil.AddFinalizer(p.obj, v1alpha1.Finalizer) {
 		return nil
 	}
 	return p.patchMeta(ctx)
 }
 
-// patchMeta writes a change of metadata and keeps the status in hand.
+// patchMeta writes a change of metadata. The answer brings the status as the API server has it: unwritten changes of
+// the status are lost.
 func (p *pass[T, S]) patchMeta(ctx context.Context) error {
-	if err := p.Client.Patch(ctx, p.obj, client.MergeFromWithOptions(p.base, client.MergeFromWithOptimisticLock{})); err != nil {
-		return err
+	return p.patched(p.Client.Patch(ctx, p.obj, client.MergeFromWithOptions(p.base, client.MergeFromWithOptimisticLock{})))
+}
+
+func (p *pass[T, S]) patchStatus(ctx context.Context, patch client.Patch) error {
+	return p.patched(p.Client.Status().Patch(ctx, p.obj, patch))
+}
+
+// patched reads the result of a patch of the pass's object.
+func (p *pass[T, S]) patched(err error) error {
+	if apierrors.IsNotFound(err) {
+		return errGone
 	}
-	p.rebase()
-	return nil
+	if err == nil {
+		p.rebase()
+	}
+	return err
 }
 
 func (p *pass[T, S]) rebase() { p.base = p.obj.DeepCopyObject().(T) }
-
-func (p *pass[T, S]) patchStatus(ctx context.Context, patch client.Patch) error {
-	if err := p.Client.Status().Patch(ctx, p.obj, patch); err != nil {
-		return err
-	}
-	p.rebase()
-	return nil
-}
 
 // conclude writes the pass's one status patch, if there is anything to write, and the event of a new failure.
 func (p *pass[T, S]) conclude(ctx context.Context, o *outcome) error {
@@ -240,7 +270,7 @@ func (p *pass[T, S]) conclude(ctx context.Context, o *outcome) error {
 		return fmt.Errorf("patch status: %w", err)
 	}
 	if news {
-		p.Events.Eventf(p.obj, nil, corev1.EventTypeWarning, o.reason, "Reconcile", "%s", clip(o.Error(), maxNote))
+		p.event(corev1.EventTypeWarning, o.reason, "Reconcile", o.Error())
 	}
 	return nil
 }
@@ -250,7 +280,7 @@ func (l *Loop[T, S]) result(ctx context.Context, name types.NamespacedName, o *o
 	if o == nil {
 		o = &outcome{verdict: resting}
 	}
-	if o.verdict != failed {
+	if o.verdict != failed && o.verdict != waiting { // a wait between two failures is no success
 		l.Backoff.Forget(name)
 	}
 	switch o.verdict {
@@ -261,7 +291,7 @@ func (l *Loop[T, S]) result(ctx context.Context, name types.NamespacedName, o *o
 	case stalled:
 		return ctrl.Result{}, ctrlreconcile.TerminalError(o.err)
 	case waiting:
-		return ctrl.Result{RequeueAfter: wait.Jitter(o.after, jitter)}, nil
+		return ctrl.Result{RequeueAfter: wait.Jitter(max(o.after, minWait), jitter)}, nil
 	default:
 		return ctrl.Result{RequeueAfter: wait.Jitter(l.Interval, jitter)}, nil
 	}

@@ -33,7 +33,13 @@ type outcome struct {
 	err     error
 }
 
-func (o *outcome) Error() string { return o.err.Error() }
+func (o *outcome) Error() string {
+	if o.err == nil {
+		return o.reason
+	}
+	return o.err.Error()
+}
+
 func (o *outcome) Unwrap() error { return o.err }
 
 // Wait says that something has to come by itself first: a task runs, a guest is locked. It is not a failure. The object

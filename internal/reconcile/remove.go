@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
@@ -27,14 +26,14 @@ func (p *pass[T, S]) remove(ctx context.Context, refs []Ref) (*outcome, error) {
 		return nil, err
 	}
 	if len(users) > 0 {
-		return outcomeOf(Wait(v1alpha1.InUseReason, inUseInterval, errors.New("in use by "+strings.Join(users, ", "))), ""), nil
+		return p.inUse(ctx, refs, users)
 	}
-	if why := p.untouched(); why != "" {
+	if why := retained(p.obj); why != "" {
 		return p.release(ctx, refs, "Released", why+": what stands outside is left as it is")
 	}
 	if p.obj.Common().Management == v1alpha1.ManagementPaused {
-		return outcomeOf(Wait(v1alpha1.PausedReason, inUseInterval,
-			errors.New("being deleted, but management is Paused: set it to Enforce to clean up, or deletionPolicy to Retain to let go")), ""), nil
+		return &outcome{verdict: kept, reason: v1alpha1.PausedReason, err: errors.New(
+			"being deleted, but management is Paused: set it to Enforce to clean up, or deletionPolicy to Retain to let go")}, nil
 	}
 	gone, err := p.gone(ctx, refs)
 	if err != nil {
@@ -54,23 +53,43 @@ func (p *pass[T, S]) remove(ctx context.Context, refs []Ref) (*outcome, error) {
 	return p.release(ctx, refs, "Removed", "nothing is left outside")
 }
 
-// untouched says why nothing outside may be touched on deletion; empty: it may.
-func (p *pass[T, S]) untouched() string {
-	policy := p.obj.Common().DeletionPolicy
+// inUse waits for the users to go. Their clean-up may go through the object, so they have to see how it is: it goes on
+// being observed, and no step is taken.
+func (p *pass[T, S]) inUse(ctx context.Context, refs []Ref, users []string) (*outcome, error) {
+	why := "in use by " + strings.Join(users, ", ")
+	if p.obj.Common().Management != v1alpha1.ManagementPaused {
+		o, err := p.gateThrough(ctx, refs)
+		if err != nil {
+			return nil, err
+		}
+		if o == nil {
+			o = p.look(ctx)
+		}
+		if o != nil {
+			why += "; " + o.Error()
+		}
+	}
+	return outcomeOf(Wait(v1alpha1.InUseReason, inUseInterval, errors.New(why)), ""), nil
+}
+
+// retained says why nothing outside is touched when the object is deleted; empty: it is cleaned up.
+func retained(obj Object) string {
+	policy := obj.Common().DeletionPolicy
 	if policy == "" {
-		policy = p.obj.DefaultDeletionPolicy()
+		policy = obj.DefaultDeletionPolicy()
 	}
 	switch {
 	case policy == v1alpha1.DeletionRetain:
 		return "deletionPolicy is Retain"
-	case p.obj.Common().Management == v1alpha1.ManagementObserve:
+	case obj.Common().Management == v1alpha1.ManagementObserve:
 		return "management is Observe"
 	default:
 		return ""
 	}
 }
 
-// gone names a target that the clean-up would go through and that is not there any more.
+// gone names a target that the clean-up would go through and that is not there any more, or that takes what there would
+// be to clean up with it.
 func (p *pass[T, S]) gone(ctx context.Context, refs []Ref) (string, error) {
 	for _, r := range refs {
 		if !r.Needed && !r.Vanishes {
@@ -80,7 +99,7 @@ func (p *pass[T, S]) gone(ctx context.Context, refs []Ref) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if target == nil || (r.Vanishes && !target.GetDeletionTimestamp().IsZero()) {
+		if target == nil || r.Vanishes && deleting(target) && retained(target) == "" {
 			return r.Kind + "/" + r.Name, nil
 		}
 	}
@@ -89,16 +108,16 @@ func (p *pass[T, S]) gone(ctx context.Context, refs []Ref) (string, error) {
 
 // release takes the finalizer away, and the in-use finalizers of Secrets that nobody else needs.
 func (p *pass[T, S]) release(ctx context.Context, refs []Ref, reason, note string) (*outcome, error) {
-	p.Events.Eventf(p.obj, nil, corev1.EventTypeNormal, reason, "Delete", "%s", clip(note, maxNote))
 	controllerutil.RemoveFinalizer(p.obj, v1alpha1.Finalizer)
-	if err := p.patchMeta(ctx); client.IgnoreNotFound(err) != nil {
+	if err := p.patchMeta(ctx); err != nil && !errors.Is(err, errGone) {
 		return nil, fmt.Errorf("remove finalizer: %w", err)
 	}
+	p.event(corev1.EventTypeNormal, reason, "Delete", note)
 	for _, r := range refs {
 		if !r.Held {
 			continue
 		}
-		if err := p.Graph.syncHold(ctx, p.Client, p.obj.GetNamespace(), r.Name, p.obj); err != nil {
+		if err := p.Graph.letGo(ctx, p.Client, p.obj.GetNamespace(), r.Name, key(p.Name, p.obj.GetName())); err != nil {
 			return nil, err
 		}
 	}

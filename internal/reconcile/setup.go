@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -90,14 +91,27 @@ func (l *Loop[T, S]) around(kind string) handler.EventHandler {
 			}
 		}
 		if m, ok := l.Graph.kinds[kind]; ok {
-			for _, r := range m.refs(changed.(Object)) {
-				if r.Kind == l.Name && r.Keeps {
-					requests = append(requests, request(changed.GetNamespace(), r.Name))
-				}
-			}
+			requests = append(requests, l.waitingFor(ctx, m.refs(changed.(Object)), changed.GetNamespace())...)
 		}
 		return requests
 	})
+}
+
+// waitingFor returns the loop's objects among the references that are being deleted, and so wait for their users to go.
+func (l *Loop[T, S]) waitingFor(ctx context.Context, refs []Ref, namespace string) []ctrlreconcile.Request {
+	var requests []ctrlreconcile.Request
+	for _, r := range refs {
+		if r.Kind != l.Name || !r.Keeps {
+			continue
+		}
+		target, err := l.Graph.get(ctx, r, namespace)
+		if err != nil {
+			log.FromContext(ctx).Error(err, "find what a changed object keeps", "kind", r.Kind, "name", r.Name)
+		} else if target != nil && deleting(target) {
+			requests = append(requests, request(namespace, r.Name))
+		}
+	}
+	return requests
 }
 
 func request(namespace, name string) ctrlreconcile.Request {
@@ -148,5 +162,9 @@ func (h *Holds) heldIn(ctx context.Context, changed client.Object) []ctrlreconci
 
 // Reconcile puts one Secret's in-use finalizer right.
 func (h *Holds) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	return ctrl.Result{}, h.Graph.syncHold(ctx, h.Client, req.Namespace, req.Name, nil)
+	err := h.Graph.letGo(ctx, h.Client, req.Namespace, req.Name, "")
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+	}
+	return ctrl.Result{}, err
 }

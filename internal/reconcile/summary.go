@@ -4,7 +4,9 @@
 package reconcile
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -13,6 +15,9 @@ import (
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 )
+
+// ownConditions are the loop's: a kind does not report them.
+var ownConditions = []string{v1alpha1.ReadyCondition, v1alpha1.ReconcilingCondition, v1alpha1.StalledCondition, v1alpha1.DriftedCondition}
 
 const (
 	maxPlan    = 20
@@ -26,21 +31,32 @@ const (
 // It is the only place that writes conditions.
 func (p *pass[T, S]) summarise(o *outcome) {
 	status := p.obj.CommonStatus()
-	if p.seen != nil {
-		for _, c := range p.Kind.Report(p.obj, *p.seen) {
-			p.set(c.Type, c.Status, c.Reason, c.Message)
-		}
-	}
+	p.report()
 	if p.planned {
 		status.Plan = p.plan
 	}
-	if o == nil || o.verdict != kept {
-		status.ObservedGeneration = p.obj.GetGeneration()
-	}
+	status.ObservedGeneration = p.obj.GetGeneration()
 	p.ready(o)
 	p.flag(v1alpha1.ReconcilingCondition, o, o != nil && (o.verdict == failed || o.verdict == waiting))
 	p.flag(v1alpha1.StalledCondition, o, o != nil && o.verdict == stalled)
 	p.drifted()
+}
+
+// report writes what was seen. What could not be looked at, because the way to it is away, is Unknown in every condition
+// of the kind's own, so that nothing is built on what was true before.
+func (p *pass[T, S]) report() {
+	switch {
+	case p.seen != nil:
+		for _, c := range p.Kind.Report(p.obj, *p.seen) {
+			p.set(c.Type, c.Status, c.Reason, c.Message)
+		}
+	case p.blind != nil:
+		for _, c := range slices.Clone(p.obj.CommonStatus().Conditions) {
+			if !slices.Contains(ownConditions, c.Type) {
+				p.set(c.Type, metav1.ConditionUnknown, v1alpha1.DependencyReason, p.blind.Error())
+			}
+		}
+	}
 }
 
 // ready sets the Ready condition.
@@ -122,7 +138,7 @@ func planned(steps []Step) []v1alpha1.PlannedChange {
 
 func entry(s Step, c Change) v1alpha1.PlannedChange {
 	return v1alpha1.PlannedChange{
-		Reason: s.Reason, Field: clip(c.Field, maxField), From: clip(c.From, maxValue), To: clip(c.To, maxValue), Impact: c.Impact,
+		Reason: s.Reason, Field: clip(c.Field, maxField), From: clip(c.From, maxValue), To: clip(c.To, maxValue), Impact: cmp.Or(c.Impact, v1alpha1.ImpactNone),
 	}
 }
 
