@@ -105,7 +105,8 @@ func (b builder) goTool(ctx context.Context, args []string, line func(string)) (
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		line(lines.Text())
 	}
-	return out.Bytes(), cmd.Wait()
+	err = cmd.Wait() // only now is out complete
+	return out.Bytes(), err
 }
 
 // stamps are the linker flags that make kube-apiserver and kubectl tell their version.
