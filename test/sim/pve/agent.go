@@ -161,7 +161,7 @@ func (g *guest) lease(key string) netip.Prefix {
 		return p
 	}
 	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], 10<<24|128<<8|(uint32(g.vmid)*4+uint32(atoi(key[len(key)-1:])))&0x7fff) //nolint:gosec // a VMID is at most 999999999
+	binary.BigEndian.PutUint32(b[:], 10<<24|128<<8|(uint32(g.vmid)*4+uint32(atoi(key[len(key)-1:])))&0x7fff) // a VMID is at most 999999999
 	return netip.PrefixFrom(netip.AddrFrom4(b), 16)
 }
 

@@ -162,6 +162,9 @@ func (s *Server) dispatch(r *http.Request, c *call) (any, error) {
 	if err := s.permit(c); err != nil {
 		return nil, err
 	}
+	if c.node == "localhost" {
+		c.node = s.order[0]
+	}
 	if c.m.Proxy {
 		if err := s.reach(r, c.params["node"]); err != nil {
 			return nil, err
@@ -257,25 +260,30 @@ func (s *Server) readParams(r *http.Request) (map[string]string, error) {
 	if kind == "multipart/form-data" {
 		return out, readUpload(r, out)
 	}
+	return out, readBody(r, kind, out)
+}
+
+// readBody reads a form or JSON.
+func readBody(r *http.Request, kind string, out map[string]string) error {
 	body, err := io.ReadAll(io.LimitReader(r.Body, bodyLimit+1))
 	if err != nil {
-		return nil, bareError(http.StatusBadRequest, "bad request")
+		return bareError(http.StatusBadRequest, "bad request")
 	}
 	if len(body) > bodyLimit {
-		return nil, bareError(http.StatusNotImplemented, "for data too large")
+		return bareError(http.StatusNotImplemented, "for data too large")
 	}
 	switch kind {
 	case "application/x-www-form-urlencoded":
 		form, err := url.ParseQuery(string(body))
 		if err != nil {
-			return nil, bareError(http.StatusBadRequest, "bad request")
+			return bareError(http.StatusBadRequest, "bad request")
 		}
 		flatten(form, out)
-		return out, nil
+		return nil
 	case "application/json":
-		return out, readJSON(body, out)
+		return readJSON(body, out)
 	}
-	return nil, &apiError{
+	return &apiError{
 		status: 506, plain: true,
 		reason: fmt.Sprintf("upload 'Content-Type '%s' not implemented", r.Header.Get("Content-Type")),
 	}

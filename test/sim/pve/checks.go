@@ -48,6 +48,7 @@ var formatChecks = map[string]func(string) string{
 	"ipv4":              checkIP(true, false, "value does not look like a valid IPv4 address"),
 	"ipv6":              checkIP(false, true, "value does not look like a valid IPv6 address"),
 	"address":           checkAddress,
+	"CIDR":              checkCIDR,
 	"pve-ipv4-config":   checkIPConfig(true),
 	"pve-ipv6-config":   checkIPConfig(false),
 	"urlencoded":        checkURLEncoded,
@@ -151,6 +152,13 @@ func checkAddress(v string) string {
 		return ""
 	}
 	return "value does not look like a valid address"
+}
+
+func checkCIDR(v string) string {
+	if _, err := netip.ParsePrefix(v); err != nil {
+		return "value does not look like a valid CIDR network"
+	}
+	return ""
 }
 
 func checkIPConfig(v4 bool) func(string) string {

@@ -221,6 +221,19 @@ func TestStrangersClient(t *testing.T) {
 	if newid != 1001 {
 		t.Errorf("clone: id %d, want 1001", newid)
 	}
+	cluster, err := c.Cluster(ctx)
+	if err != nil {
+		t.Fatalf("cluster: %v", err)
+	}
+	s.StatusRound()
+	resources, err := cluster.Resources(ctx, "vm")
+	if err != nil || len(resources) != 3 || resources[0].Name != "nginx" || resources[0].Status != "running" {
+		t.Fatalf("resources: %+v, %v", resources, err)
+	}
+	copied, err := node.VirtualMachine(ctx, 1001)
+	if err != nil || copied.VirtualMachineConfig.Name != "portainer" || copied.VirtualMachineConfig.SCSIs["scsi0"] != "local-lvm:vm-1001-disk-0,size=2G" {
+		t.Fatalf("the clone: %+v, %v", copied, err)
+	}
 	task, err = ct.Stop(ctx)
 	finish(t, task, err)
 	task, err = ct.Delete(ctx, nil)

@@ -12,7 +12,6 @@ import (
 )
 
 func cloneGuest(c *call) (any, error) {
-	newid := atoi(c.params["newid"])
 	g, err := c.guestAt()
 	if err != nil {
 		if c.kind == kindQEMU {
@@ -31,45 +30,49 @@ func cloneGuest(c *call) (any, error) {
 	if err := c.mayClone(g, full, target); err != nil {
 		return nil, err
 	}
-	clone, err := c.claim(newid, c.kind, target, "clone")
+	clone, err := c.claim(atoi(c.params["newid"]), c.kind, target, "clone")
 	if err != nil {
 		return nil, err
 	}
-	takes, kind := time.Second, "qmclone"
+	return c.spawn(c.user, c.cloning(g, clone, full)), nil
+}
+
+// cloning is the task that makes a clone; its UPID names the source.
+func (c *call) cloning(g, clone *guest, full bool) work {
+	takes, kind, word := time.Second, "qmclone", "linked"
 	if full {
-		takes = 4 * time.Second
+		takes, word = 4*time.Second, "full"
 	}
 	if c.kind == kindLXC {
 		kind = "vzclone"
 	}
-	params := c.params
-	return c.spawn(c.user, work{
+	s, params := c.Server, c.params
+	return work{
 		node: c.node, kind: kind, id: fmt.Sprint(g.vmid),
 		steps: []step{{takes: takes, do: func(t *task) error {
-			if err := c.copyGuest(g, clone, params, full); err != nil {
+			if err := s.copyGuest(g, clone, params, full); err != nil {
 				return failf("clone failed: %s", err)
 			}
-			t.logf("create %s clone of %s %d", map[bool]string{true: "full", false: "linked"}[full], g.word(), g.vmid)
-			if p := c.pools[params["pool"]]; p != nil {
+			t.logf("create %s clone of %s %d", word, g.word(), g.vmid)
+			if p := s.pools[params["pool"]]; p != nil {
 				p.guests[clone.vmid] = true
 			}
 			return nil
 		}}},
-		undo: func() { c.discard(clone) },
-	}), nil
+		undo: func() { s.discard(clone) },
+	}
 }
 
 func (c *call) mayClone(g *guest, full bool, target string) error {
 	if err := g.checkLock(); err != nil {
 		return err
 	}
-	if !full && c.params["storage"] != "" {
+	switch {
+	case !full && c.params["storage"] != "":
 		return failf("parameter 'storage' not allowed for linked clones")
-	}
-	if n := c.nodes[target]; n == nil {
+	case c.nodes[target] == nil:
 		return paramError("target", "no such cluster node '%s'", target)
-	}
-	if g.kind == kindLXC && full && g.running && c.params["snapname"] == "" {
+	case g.kind == kindLXC && full && g.running && c.params["snapname"] == "":
 		return failf("Cannot do full clones on a running container without snapshots")
 	}
 	for _, key := range g.conf.main.sortedKeys() {
@@ -77,19 +80,27 @@ func (c *call) mayClone(g *guest, full bool, target string) error {
 		if id == "" || !isDiskKey(g.kind, key) || isCDROM(g.conf.main[key]) {
 			continue
 		}
-		storage, _, _ := strings.Cut(id, ":")
-		if !full && !strings.Contains(id, "base-") {
-			if g.kind == kindLXC {
-				return failf("Linked clone feature for '%s' is not available", id)
-			}
-			return failf("Linked clone feature is not supported for '%s' (%s)", id, key)
-		}
-		if err := c.need("/storage/"+first(c.params["storage"], storage), "Datastore.AllocateSpace"); err != nil {
+		if err := c.mayCloneDisk(g, key, id, full, target); err != nil {
 			return err
 		}
-		if target != c.node && !c.storages[storage].Shared {
-			return failf("can't clone VM to node '%s' (VM uses local storage)", target)
-		}
+	}
+	return nil
+}
+
+func (c *call) mayCloneDisk(g *guest, key, id string, full bool, target string) error {
+	storage, _, _ := strings.Cut(id, ":")
+	switch {
+	case full || strings.Contains(id, "base-"):
+	case g.kind == kindLXC:
+		return failf("Linked clone feature for '%s' is not available", id)
+	default:
+		return failf("Linked clone feature is not supported for '%s' (%s)", id, key)
+	}
+	if err := c.need("/storage/"+first(c.params["storage"], storage), "Datastore.AllocateSpace"); err != nil {
+		return err
+	}
+	if target != c.node && !c.storages[storage].Shared {
+		return failf("can't clone VM to node '%s' (VM uses local storage)", target)
 	}
 	return nil
 }

@@ -28,30 +28,43 @@ func nextID(c *call) (any, error) {
 
 func clusterResources(c *call) (any, error) {
 	rows := []map[string]any{}
-	want := c.params["type"]
-	if want == "" {
-		for _, name := range sortedNames(c.pools) {
-			if c.can("/pool/"+name, "Pool.Audit") {
-				rows = append(rows, map[string]any{"id": "/pool/" + name, "pool": name, "type": "pool"})
-			}
+	for _, part := range []struct {
+		kind string
+		rows func() []map[string]any
+	}{{"pool", c.poolResources}, {"vm", c.guestResources}, {"node", c.nodeResources}, {"storage", c.storageResources}} {
+		if want := c.params["type"]; want == "" || want == part.kind {
+			rows = append(rows, part.rows()...)
 		}
-	}
-	if want == "" || want == "vm" {
-		for _, g := range c.sortedGuests() {
-			if c.can(fmt.Sprintf("/vms/%d", g.vmid), "VM.Audit") {
-				rows = append(rows, c.guestResource(g))
-			}
-		}
-	}
-	if want == "" || want == "node" {
-		for _, name := range c.order {
-			rows = append(rows, c.nodeResource(c.nodes[name]))
-		}
-	}
-	if want == "" || want == "storage" {
-		rows = append(rows, c.storageResources()...)
 	}
 	return rows, nil
+}
+
+func (c *call) poolResources() []map[string]any {
+	var rows []map[string]any
+	for _, name := range sortedNames(c.pools) {
+		if c.can("/pool/"+name, "Pool.Audit") {
+			rows = append(rows, map[string]any{"id": "/pool/" + name, "pool": name, "type": "pool"})
+		}
+	}
+	return rows
+}
+
+func (c *call) guestResources() []map[string]any {
+	var rows []map[string]any
+	for _, g := range c.sortedGuests() {
+		if c.can(fmt.Sprintf("/vms/%d", g.vmid), "VM.Audit") {
+			rows = append(rows, c.guestResource(g))
+		}
+	}
+	return rows
+}
+
+func (c *call) nodeResources() []map[string]any {
+	var rows []map[string]any
+	for _, name := range c.order {
+		rows = append(rows, c.nodeResource(c.nodes[name]))
+	}
+	return rows
 }
 
 // guestResource is a guest's row: node, type, lock and tags are fresh, all else
@@ -93,7 +106,7 @@ func (c *call) guestResource(g *guest) map[string]any {
 
 func (c *call) nodeResource(n *node) map[string]any {
 	row := map[string]any{"id": "node/" + n.name, "type": "node", "node": n.name, "level": "", "status": "online", "cgroup-mode": 2}
-	if !n.online {
+	if !n.listed {
 		row["status"] = "offline"
 		return row
 	}
@@ -116,7 +129,7 @@ func (c *call) storageResources() []map[string]any {
 				continue
 			}
 			status := "available"
-			if !c.nodes[name].online {
+			if !c.nodes[name].listed {
 				status = "unknown"
 			}
 			full := st.row(name)
@@ -139,7 +152,7 @@ func clusterStatus(c *call) (any, error) {
 	for i, name := range c.order {
 		rows = append(rows, map[string]any{
 			"type": "node", "id": "node/" + name, "name": name, "nodeid": i + 1, "ip": "127.0.0.1",
-			"online": bit(c.nodes[name].online), "local": bit(i == 0), "level": "",
+			"online": bit(c.nodes[name].listed), "local": bit(i == 0), "level": "",
 		})
 	}
 	return rows, nil

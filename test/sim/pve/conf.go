@@ -4,7 +4,7 @@
 package pve
 
 import (
-	"crypto/sha1" //nolint:gosec // the digest that Proxmox itself uses
+	"crypto/sha1" // the digest that Proxmox itself uses
 	"encoding/hex"
 	"fmt"
 	"net/url"
@@ -51,7 +51,7 @@ func newConf(kind string) *conf {
 }
 
 func digestOf(text string) string {
-	sum := sha1.Sum([]byte(text)) //nolint:gosec // the digest that Proxmox itself uses
+	sum := sha1.Sum([]byte(text)) // the digest that Proxmox itself uses
 	return hex.EncodeToString(sum[:])
 }
 

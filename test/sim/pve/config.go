@@ -5,6 +5,8 @@ package pve
 
 import (
 	"fmt"
+	"net/http"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -193,6 +195,9 @@ func (c *call) prepare(ch change) (*guest, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.kind == kindLXC && slices.Contains(ch.gone, "rootfs") {
+		return nil, failf("unable to remove required option 'rootfs'")
+	}
 	if err := c.mayModify(g, ch.set, append(ch.gone, ch.revert...)); err != nil {
 		return nil, err
 	}
@@ -227,32 +232,14 @@ func (s *Server) apply(g *guest, ch change) error {
 	for _, key := range ch.revert {
 		c.revert(key)
 	}
-	for _, key := range ch.gone {
-		if id := diskVolume(g.kind, key, c.main[key]); strings.HasPrefix(key, "unused") && id != "" {
-			if err := s.freeVolume(g.node, id); err != nil {
-				return err
-			}
-			delete(c.main, key)
-			continue
-		}
-		c.deletePending(key)
+	if err := s.wantGone(g, c, ch.gone); err != nil {
+		return err
+	}
+	made, err := s.wantSet(g, c, ch.set)
+	if err != nil {
+		return err
 	}
 	errs := fieldErrors{}
-	var placed []string
-	for _, key := range ch.set.sortedKeys() {
-		value := normalise(g.kind, key, ch.set[key])
-		if isDiskKey(g.kind, key) {
-			id, err := s.placeDisk(g, g.node, key, value)
-			if err != nil {
-				return err
-			}
-			if newVolumeRE.MatchString(looseParse(value)[""]) {
-				placed = append(placed, diskVolume(g.kind, key, id))
-			}
-			value = id
-		}
-		c.setPending(key, keepMAC(g.kind, key, ch.set[key], value, c.main[key]))
-	}
 	if g.running {
 		s.hotplug(g, c, errs)
 	} else {
@@ -260,15 +247,49 @@ func (s *Server) apply(g *guest, ch change) error {
 	}
 	c.tidyPending()
 	g.save(c)
-	if len(errs) > 0 {
-		for _, id := range placed {
-			if !strings.Contains(g.text, id) {
-				_ = s.freeVolume(g.node, id) // just made: nothing stands on it
-			}
+	if len(errs) == 0 {
+		return nil
+	}
+	for _, id := range made {
+		if !strings.Contains(g.text, id) {
+			_ = s.freeVolume(g.node, id) // just made: nothing stands on it
 		}
-		return &apiError{status: 400, reason: badParams, fields: errs}
+	}
+	return &apiError{status: http.StatusBadRequest, reason: badParams, fields: errs}
+}
+
+// wantGone makes deletions wait; an unused volume goes at once.
+func (s *Server) wantGone(g *guest, c *conf, keys []string) error {
+	for _, key := range keys {
+		id := diskVolume(g.kind, key, c.main[key])
+		if !strings.HasPrefix(key, "unused") || id == "" {
+			c.deletePending(key)
+			continue
+		}
+		if err := s.freeVolume(g.node, id); err != nil {
+			return err
+		}
+		delete(c.main, key)
 	}
 	return nil
+}
+
+// wantSet makes new values wait and returns the volumes that it made for them.
+func (s *Server) wantSet(g *guest, c *conf, set section) (made []string, err error) {
+	for _, key := range inOrder(set) {
+		value := normalise(g.kind, key, set[key])
+		if isDiskKey(g.kind, key) {
+			fresh := newVolumeRE.MatchString(looseParse(value)[""])
+			if value, err = s.placeDisk(g, g.node, key, value); err != nil {
+				return made, err
+			}
+			if fresh {
+				made = append(made, diskVolume(g.kind, key, value))
+			}
+		}
+		c.setPending(key, keepMAC(g.kind, key, set[key], value, c.main[key]))
+	}
+	return made, nil
 }
 
 // keepMAC keeps a network's address when an update does not give one.

@@ -43,8 +43,27 @@ func createGuest(c *call) (any, error) {
 	if err := c.mayCreate(vmid); err != nil {
 		return nil, err
 	}
+	options, err := c.createOptions(vmid)
+	if err != nil {
+		return nil, err
+	}
+	g, err := c.claim(vmid, c.kind, c.node, "create")
+	if err != nil {
+		if c.kind == kindQEMU {
+			return nil, failf("unable to create VM %d - %s", vmid, err)
+		}
+		return nil, err
+	}
+	return c.spawn(c.user, c.creation(g, options)), nil
+}
+
+// createOptions are the options of a guest that may be created.
+func (c *call) createOptions(vmid int) (section, error) {
 	if err := c.needQuorum(); err != nil {
 		return nil, err
+	}
+	if pool := c.params["pool"]; pool != "" && c.pools[pool] == nil {
+		return nil, failf("pool '%s' does not exist", pool)
 	}
 	options := section{}
 	for key, value := range c.params {
@@ -65,17 +84,7 @@ func createGuest(c *call) (any, error) {
 	if err := c.maySpend(c.kind, options); err != nil {
 		return nil, err
 	}
-	if err := c.checkStorages(options); err != nil {
-		return nil, err
-	}
-	g, err := c.claim(vmid, c.kind, c.node, "create")
-	if err != nil {
-		if c.kind == kindQEMU {
-			return nil, failf("unable to create VM %d - %s", vmid, err)
-		}
-		return nil, err
-	}
-	return c.spawn(c.user, c.creation(g, options)), nil
+	return options, c.checkStorages(options)
 }
 
 func (c *call) mayCreate(vmid int) error {

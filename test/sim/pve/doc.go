@@ -9,7 +9,8 @@
 //
 // What it answers is what Proxmox VE 9.2 was measured to answer. Requests are
 // checked against schema.table, which schemagen makes from the API's own
-// schema; the property strings (net0, rootfs, scsi0 ...) are in formats.go.
+// schema (go generate, with PVE_SCHEMA naming the schema's file); the property
+// strings (net0, rootfs, scsi0 ...) are in formats.go.
 package pve
 
-//go:generate go run ./schemagen schema.json schema.table
+//go:generate go run ./schemagen $PVE_SCHEMA schema.table

@@ -52,7 +52,7 @@ func (c *call) fw() (*firewall, error) {
 	case c.node != "":
 		return c.nodes[c.node].firewall, nil
 	}
-	return c.Server.firewall, nil
+	return c.firewall, nil
 }
 
 // fwWrite is fw for writers: without quorum they block, then fail.

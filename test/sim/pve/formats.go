@@ -99,6 +99,9 @@ cache enum(auto|always|metadata|never)
 direct-io bool
 expose-acl bool
 expose-xattr bool`,
+	".log_ratelimit": `*enable! bool
+burst int(0)
+rate str[1-9][0-9]*/(?:second|minute|hour|day)`,
 	"pve-vm-cpu-conf": `*cputype str[-+.\w]+
 flags str[-+;.\w]+
 guest-phys-bits int(32,64)

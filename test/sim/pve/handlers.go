@@ -14,7 +14,7 @@ var needsFileLock = map[string]bool{
 	"POST /nodes/{node}/lxc/{vmid}/template": true,
 }
 
-func init() { //nolint:gochecknoinits // the table refers to functions that refer to it
+func init() { // the table refers to functions that refer to it
 	handlers = map[string]handler{
 		"GET /version": version,
 
@@ -28,7 +28,18 @@ func init() { //nolint:gochecknoinits // the table refers to functions that refe
 		"GET /access/users/{userid}/token/{tokenid}":    getToken,
 		"POST /access/users/{userid}/token/{tokenid}":   createToken,
 		"DELETE /access/users/{userid}/token/{tokenid}": deleteToken,
+	}
+	addNodeHandlers()
+	for _, kind := range []string{kindLXC, kindQEMU} {
+		addGuestHandlers("/nodes/{node}/" + kind)
+		addFirewallHandlers("/nodes/{node}/"+kind+"/{vmid}/firewall", true)
+	}
+	addFirewallHandlers("/cluster/firewall", true)
+	addFirewallHandlers("/nodes/{node}/firewall", false)
+}
 
+func addNodeHandlers() {
+	add(map[string]handler{
 		"GET /cluster/resources": clusterResources, "GET /cluster/status": clusterStatus,
 		"GET /cluster/tasks": clusterTasks, "GET /cluster/nextid": nextID,
 		"GET /cluster/ha/resources": listHA, "POST /cluster/ha/resources": addHA,
@@ -66,18 +77,18 @@ func init() { //nolint:gochecknoinits // the table refers to functions that refe
 		"GET /nodes/{node}/qemu/{vmid}/agent/get-host-name":          agentHostName,
 		"GET /nodes/{node}/qemu/{vmid}/agent/get-osinfo":             agentOSInfo,
 		"GET /nodes/{node}/qemu/{vmid}/agent/network-get-interfaces": agentInterfaces,
+	})
+}
+
+func add(more map[string]handler) {
+	for key, h := range more {
+		handlers[key] = h
 	}
-	for _, kind := range []string{kindLXC, kindQEMU} {
-		addGuestHandlers("/nodes/{node}/" + kind)
-		addFirewallHandlers("/nodes/{node}/"+kind+"/{vmid}/firewall", true)
-	}
-	addFirewallHandlers("/cluster/firewall", true)
-	addFirewallHandlers("/nodes/{node}/firewall", false)
 }
 
 func addGuestHandlers(base string) {
 	one := base + "/{vmid}"
-	for key, h := range map[string]handler{
+	add(map[string]handler{
 		"GET " + base: listGuests, "POST " + base: createGuest,
 		"GET " + one: subdirs("config", "pending", "status", "snapshot", "firewall"), "DELETE " + one: destroyGuest,
 		"GET " + one + "/config": getConfig, "PUT " + one + "/config": putConfig, "GET " + one + "/pending": getPending,
@@ -92,27 +103,21 @@ func addGuestHandlers(base string) {
 		"DELETE " + one + "/snapshot/{snapname}":        deleteSnapshot,
 		"GET " + one + "/snapshot/{snapname}/config":    getSnapshotConfig,
 		"POST " + one + "/snapshot/{snapname}/rollback": rollbackSnapshot,
-	} {
-		handlers[key] = h
-	}
+	})
 }
 
 func addFirewallHandlers(base string, sets bool) {
-	for key, h := range map[string]handler{
+	add(map[string]handler{
 		"GET " + base + "/options": getFirewallOptions, "PUT " + base + "/options": putFirewallOptions,
 		"GET " + base + "/rules": listRules, "POST " + base + "/rules": addRule,
 		"GET " + base + "/rules/{pos}": getRule, "PUT " + base + "/rules/{pos}": putRule, "DELETE " + base + "/rules/{pos}": deleteRule,
-	} {
-		handlers[key] = h
-	}
+	})
 	if !sets {
 		return
 	}
-	for key, h := range map[string]handler{
+	add(map[string]handler{
 		"GET " + base + "/ipset": listSets, "POST " + base + "/ipset": createSet,
 		"GET " + base + "/ipset/{name}": getSet, "POST " + base + "/ipset/{name}": addToSet, "DELETE " + base + "/ipset/{name}": deleteSet,
 		"DELETE " + base + "/ipset/{name}/{cidr}": removeFromSet,
-	} {
-		handlers[key] = h
-	}
+	})
 }

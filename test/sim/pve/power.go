@@ -55,10 +55,14 @@ func (c *call) guestTask(action string, takes time.Duration, do func(*guest, *ta
 	if c.kind == kindLXC {
 		prefix = "vz"
 	}
+	name := prefix + action
+	if name == "qmmigrate" {
+		name = "qmigrate" // the one that is called otherwise
+	}
 	g, _ := c.guestAt() // a missing one fails in the task
 	node, kind, vmid := c.node, c.kind, c.vmid
 	return c.spawn(c.user, work{
-		node: node, kind: prefix + action, id: fmt.Sprint(vmid), lock: g,
+		node: node, kind: name, id: fmt.Sprint(vmid), lock: g,
 		steps: []step{{takes: takes, do: func(t *task) error {
 			g := c.guests[vmid]
 			if g == nil || g.node != node || g.kind != kind {

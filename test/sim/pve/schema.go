@@ -30,7 +30,6 @@ type property struct {
 	Optional  int      `json:"optional"`
 
 	defaultKey bool
-	alias      string
 	re         *regexp.Regexp
 }
 

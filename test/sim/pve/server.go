@@ -65,7 +65,6 @@ type Server struct {
 	opts  Options
 	scale float64
 	cert  tls.Certificate
-	fp    string
 
 	mu       sync.Mutex
 	nodes    map[string]*node
@@ -103,6 +102,7 @@ type Server struct {
 type node struct {
 	name     string
 	online   bool
+	listed   bool // what the cluster believes until the next status round
 	deadWait time.Duration
 	bridges  []string
 	cores    int
@@ -167,7 +167,7 @@ func (o Options) withDefaults() Options {
 func (s *Server) furnish() error {
 	for _, name := range s.opts.Nodes {
 		s.nodes[name] = &node{
-			name: name, online: true, bridges: append([]string(nil), s.opts.Bridges...),
+			name: name, online: true, listed: true, bridges: append([]string(nil), s.opts.Bridges...),
 			cores: 8, memory: 32 << 30, disk: 100 << 30, firewall: newFirewall(),
 		}
 		s.order = append(s.order, name)
@@ -292,6 +292,9 @@ func (s *Server) statusRounds() {
 func (s *Server) round() {
 	if s.frozen {
 		return
+	}
+	for _, n := range s.nodes {
+		n.listed = n.online
 	}
 	for _, g := range s.guests {
 		if s.nodes[g.node].online && len(g.conf.main) > 0 {

@@ -67,7 +67,23 @@ func (m *machine) interpret(script string, params []string) int {
 		fmt.Fprintf(m.stderr, "%s: %s is not simulated\n", name, refused)
 		return 2
 	}
-	options := []interp.RunnerOption{
+	options := m.handlers()
+	if len(params) > 1 {
+		options = append(options, interp.Params(append([]string{"--"}, params[1:]...)...))
+	}
+	runner, err := interp.New(options...)
+	if err != nil {
+		fmt.Fprintf(m.stderr, "%s: %v\n", name, err)
+		return 2
+	}
+	runner.Reset()
+	runner.Dir = m.dir // a folder of the node, which the option would look for here
+	return exitOf(runner.Run(m.ctx, file))
+}
+
+// handlers bind the interpreter to the node's files and programs.
+func (m *machine) handlers() []interp.RunnerOption {
+	return []interp.RunnerOption{
 		interp.Env(expand.ListEnviron("PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/bash",
 			"PWD="+m.dir, "TMPDIR=/tmp", "UID=0", "EUID=0", "GID=0", "HOSTNAME="+m.node)),
 		interp.Dir("/"),
@@ -84,17 +100,6 @@ func (m *machine) interpret(script string, params []string) int {
 			return err
 		}),
 	}
-	if len(params) > 1 {
-		options = append(options, interp.Params(append([]string{"--"}, params[1:]...)...))
-	}
-	runner, err := interp.New(options...)
-	if err != nil {
-		fmt.Fprintf(m.stderr, "%s: %v\n", name, err)
-		return 2
-	}
-	runner.Reset()
-	runner.Dir = m.dir // a folder of the node, which the option would look for here
-	return exitOf(runner.Run(m.ctx, file))
 }
 
 func exitOf(err error) int {
@@ -145,7 +150,7 @@ func (m *machine) execute(ctx context.Context, args []string) error {
 	}
 	child := &machine{s: m.s, node: m.node, ctx: ctx, dir: hc.Dir, stdin: hc.Stdin, stdout: hc.Stdout, stderr: hc.Stderr}
 	if exit := run(child, args); exit != 0 {
-		return interp.ExitStatus(uint8(exit)) //nolint:gosec // programs exit with 0 to 255
+		return interp.ExitStatus(uint8(exit)) // programs exit with 0 to 255
 	}
 	return nil
 }

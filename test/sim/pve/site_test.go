@@ -112,6 +112,10 @@ func TestDeadNode(t *testing.T) {
 			t.Errorf("%s: %q with body %q, want 595 and no body", request, got.status, got.body)
 		}
 	}
+	if row := a.rows("GET /cluster/resources")["node/pve2"]; row["status"] != "online" {
+		t.Errorf("right after its death the node is %v, want still online", row["status"])
+	}
+	s.StatusRound()
 	rows := a.rows("GET /cluster/resources")
 	if rows["lxc/101"]["status"] != "running" || rows["node/pve2"]["status"] != "offline" {
 		t.Errorf("the dead node's guest is %v, the node %v; want running, offline", rows["lxc/101"]["status"], rows["node/pve2"]["status"])

@@ -37,7 +37,7 @@ func readUpload(r *http.Request, out map[string]string) error {
 	for {
 		part, err := reader.NextPart()
 		if err != nil {
-			return nil //nolint:nilerr // the end of the parts
+			return nil // the end of the parts
 		}
 		if err := readPart(part, out); err != nil {
 			return err

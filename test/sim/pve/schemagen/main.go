@@ -103,6 +103,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: schemagen schema.json schema.table")
 		os.Exit(2)
 	}
+	if os.Args[1] == "" {
+		fmt.Fprintln(os.Stderr, "schemagen: no schema is named (PVE_SCHEMA): the table stays as it is")
+		return
+	}
 	if err := run(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, "schemagen:", err)
 		os.Exit(1)
@@ -132,7 +136,7 @@ func run(from, to string) error {
 		}
 	}
 	sort.Strings(lines)
-	if err := os.WriteFile(to, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil { //nolint:gosec // a source file of the repository, readable by all
+	if err := os.WriteFile(to, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil { // a source file of the repository, readable by all
 		return fmt.Errorf("write table: %w", err)
 	}
 	return nil
