@@ -10,9 +10,10 @@ UNTIL    ?=
 TIMEOUT  ?= 5m
 ARGS     ?=
 
-# The manager is static; the race detector needs a C compiler, so it is on where there is one.
-BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
-RACE  := $(if $(shell command -v gcc),-race)
+# What goes into the image is static; what runs here shares the build cache with the tests. The race detector needs a C
+# compiler, so it is on where there is one.
+STATIC := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+RACE   := $(if $(shell command -v gcc),-race)
 # The directory with kube-apiserver and etcd: found, downloaded or built, once.
 ASSETS = KUBEBUILDER_ASSETS="$$(go run -C hack/controlplane .)"
 
@@ -23,7 +24,7 @@ help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: manager ## Bring the reference site up on this machine, simulated, until Ctrl-C (UNTIL=ready ends it when all is Ready).
-	@set -e; assets="$$(go run -C hack/controlplane .)"; CGO_ENABLED=0 go build -o bin/run ./hack/run; \
+	@set -e; assets="$$(go run -C hack/controlplane .)"; go build -o bin/run ./hack/run; \
 	KUBEBUILDER_ASSETS="$$assets" exec bin/run --until='$(UNTIL)' --timeout='$(TIMEOUT)' $(ARGS)
 
 test: ## Run the unit tests and the tests against a real API server.
@@ -57,10 +58,10 @@ lint: ## Run the linters.
 	@hack/tools/run golangci-lint run
 
 manager: ## Build the manager into bin/.
-	@$(BUILD) -o bin/manager ./cmd/manager
+	@go build -ldflags '-X main.version=$(VERSION)' -o bin/manager ./cmd/manager
 
 image: ## Assemble the container image into dist/phoenix-image.tar; no container engine is needed.
-	@set -e; mkdir -p dist; for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(BUILD) -o dist/manager-linux-$$arch ./cmd/manager; done
+	@set -e; mkdir -p dist; for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(STATIC) -o dist/manager-linux-$$arch ./cmd/manager; done
 	@go run -C hack/tools ./image -out "$(CURDIR)/dist/phoenix-image.tar" -name '$(IMAGE)' -version '$(VERSION)' -revision '$(REVISION)' \
 		"$(CURDIR)/dist/manager-linux-amd64" "$(CURDIR)/dist/manager-linux-arm64"
 

@@ -39,6 +39,19 @@ func (w *World) applyFolder(ctx context.Context, folder, namespace string, edit 
 			return err
 		}
 	}
+	return w.applyAll(ctx, objects, namespace)
+}
+
+// applyFile applies the objects of one YAML file.
+func (w *World) applyFile(ctx context.Context, path string) error {
+	objects, err := readFile(path)
+	if err != nil {
+		return err
+	}
+	return w.applyAll(ctx, objects, "")
+}
+
+func (w *World) applyAll(ctx context.Context, objects []*unstructured.Unstructured, namespace string) error {
 	for _, o := range objects {
 		if err := w.apply(ctx, o, namespace); err != nil {
 			return err

@@ -98,6 +98,9 @@ func Start(ctx context.Context, o Options) (*World, error) {
 
 // authorise installs the manager's RBAC and writes a kubeconfig for its service account.
 func (w *World) authorise(ctx context.Context) error {
+	if err := w.applyFile(ctx, filepath.Join(w.opts.Root, "config", "default", "namespace.yaml")); err != nil {
+		return err
+	}
 	if err := w.applyFolder(ctx, filepath.Join(w.opts.Root, "config", "rbac"), managerNamespace, nil); err != nil {
 		return err
 	}
