@@ -251,7 +251,7 @@ func (d *draft) markFor(then map[string]string, detached []string) mark {
 	for _, slot := range d.seen.mark.slots {
 		_, there := then[slot]
 		// What is taken out of a running guest may wait for a restart: the next observation tells.
-		leaving := d.running() && slices.Contains(d.api.del, slot)
+		leaving := d.running() && (slices.Contains(d.api.del, slot) || slices.Contains(d.root.del, slot))
 		if !d.slots[slot] && (there || leaving || d.waits(slot)) {
 			m.slots = append(m.slots, slot)
 		}

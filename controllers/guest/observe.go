@@ -137,19 +137,22 @@ func placeOf(g *v1alpha1.Guest, seen Seen) (string, *refusal) {
 	return "", stall(NodeMissingReason, "node", "Host/%s has no node %s, only %v: correct spec.node", seen.host.name, node, seen.host.nodes)
 }
 
-// settle waits for a guest that is as declared and was started, until it can be reached for the first time.
+// settle tells of a task that failed and left something to do. A guest that is as declared and was started is waited for,
+// until it can be reached for the first time.
 func (k *Kind) settle(g *v1alpha1.Guest, seen Seen) error {
-	if !g.DeletionTimestamp.IsZero() {
-		return nil
+	deleting := !g.DeletionTimestamp.IsZero()
+	steps := k.Plan
+	if deleting {
+		steps = k.Remove
 	}
 	open := false
-	for _, s := range k.Plan(g, seen) {
+	for _, s := range steps(g, seen) {
 		open = open || s.Held == ""
 	}
 	switch {
 	case open && seen.failed != nil:
 		return seen.failed
-	case open || g.Spec.Management == v1alpha1.ManagementObserve:
+	case open || deleting || g.Spec.Management == v1alpha1.ManagementObserve:
 		return nil
 	}
 	return seen.awaitAnswer(g)

@@ -6,6 +6,8 @@ package guest_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,6 +24,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/controllers/guest"
@@ -60,6 +64,11 @@ type hasty struct{ clock.RealClock }
 
 func (hasty) NewTimer(d time.Duration) clock.Timer   { return clock.RealClock{}.NewTimer(d / 100) }
 func (hasty) NewTicker(d time.Duration) clock.Ticker { return clock.RealClock{}.NewTicker(d / 100) }
+
+func TestMain(m *testing.M) {
+	log.SetLogger(zap.New(zap.WriteTo(io.Discard)))
+	os.Exit(m.Run())
+}
 
 func newWorld(t *testing.T, o pve.Options) *world {
 	t.Helper()
