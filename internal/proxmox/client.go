@@ -82,6 +82,9 @@ type Client struct {
 	limiter *rate.Limiter
 	clock   clock.Clock
 	limits  Limits
+	// onConfig is told the digest of every configuration that is read; nil for
+	// a client without a site.
+	onConfig func(vmid int, digest string)
 
 	mu       sync.Mutex
 	breakers map[string]*gobreaker.CircuitBreaker[struct{}] // by node, "" for the endpoint

@@ -166,6 +166,9 @@ func (c *Client) Config(ctx context.Context, r Ref) (Config, error) {
 	if err := c.get(ctx, r.path("/config"), nil, &answer); err != nil {
 		return Config{}, err
 	}
+	if c.onConfig != nil {
+		c.onConfig(r.VMID, answer.Digest)
+	}
 	return Config(answer), nil
 }
 

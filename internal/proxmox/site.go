@@ -118,7 +118,7 @@ func NewSite(o SiteOptions) (*Site, error) {
 		return nil, err
 	}
 	base, end := context.WithCancel(context.Background())
-	return &Site{
+	site := &Site{
 		client: client, options: o, clock: o.Clock, limits: client.limits, end: end,
 		lifetime: func() (context.Context, context.CancelFunc) {
 			return context.WithTimeout(base, 2*callTimeout) // a list and what it gives cause to ask
@@ -127,7 +127,9 @@ func NewSite(o SiteOptions) (*Site, error) {
 		tasks:      map[UPID]*watch{},
 		destroying: map[int]time.Time{},
 		slots:      slots{storages: map[string]int{}, templates: map[int]int{}},
-	}, nil
+	}
+	client.onConfig = site.noteDigest
+	return site, nil
 }
 
 // Client returns the client of the site.
@@ -256,6 +258,17 @@ func (s *Site) readDigests(ctx context.Context) {
 	s.digests, s.digestsAt, s.digestErr = digests, s.clock.Now(), nil
 	s.mu.Unlock()
 	s.tell(changed)
+}
+
+// noteDigest forgets the listed digest of a guest whose configuration was read
+// with another one. Else a change that is put back between two readings and
+// then made again would look like no change.
+func (s *Site) noteDigest(vmid int, digest string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if listed, ok := s.digests[vmid]; ok && listed != digest {
+		delete(s.digests, vmid)
+	}
 }
 
 // tell reports changed guests, when there are any, without a lock.

@@ -418,13 +418,19 @@ func TestDigests(t *testing.T) {
 		if diff := cmp.Diff([][]int{{101, 102, 103}}, s.told()); diff != "" {
 			t.Errorf("changed, gone and new (-want +got):\n%s", diff)
 		}
+		s.noteDigest(101, "a2")
+		s.noteDigest(103, "c2") // put back since the digests were read
+		pass(60 * time.Second)
+		if diff := cmp.Diff([][]int{{103}}, s.told()); diff != "" {
+			t.Errorf("put back and made again between two readings (-want +got):\n%s", diff)
+		}
 		set(nil, errors.New("connection refused"))
 		pass(60 * time.Second)
 		if s.told() != nil || s.Err() == nil {
 			t.Errorf("digests that cannot be read change nothing and show in Err(): %v", s.Err())
 		}
 		snapshot, _ = s.Snapshot()
-		if got := snapshot.DigestsAt.Sub(first); got != time.Minute {
+		if got := snapshot.DigestsAt.Sub(first); got != 2*time.Minute {
 			t.Errorf("DigestsAt is %v after the first reading, want that of the last good one", got)
 		}
 	})
