@@ -56,13 +56,14 @@ fmt: ## Format the code.
 
 lint: ## Run the linters.
 	@hack/tools/run golangci-lint run
+	@for m in hack/controlplane hack/tools; do (cd $$m && ../tools/run golangci-lint run) || exit 1; done
 
 manager: ## Build the manager into bin/.
 	@go build -ldflags '-X main.version=$(VERSION)' -o bin/manager ./cmd/manager
 
 image: ## Assemble the container image into dist/phoenix-image.tar; no container engine is needed.
 	@set -e; mkdir -p dist; for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(STATIC) -o dist/manager-linux-$$arch ./cmd/manager; done
-	@go run -C hack/tools ./image -out "$(CURDIR)/dist/phoenix-image.tar" -name '$(IMAGE)' -version '$(VERSION)' -revision '$(REVISION)' \
+	@SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" go run -C hack/tools ./image -out "$(CURDIR)/dist/phoenix-image.tar" -name '$(IMAGE)' -version '$(VERSION)' -revision '$(REVISION)' \
 		"$(CURDIR)/dist/manager-linux-amd64" "$(CURDIR)/dist/manager-linux-arm64"
 
 kind-up: ## Make the small kind cluster that the site's owner runs Phoenix on.

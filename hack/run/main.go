@@ -97,8 +97,8 @@ func converge(ctx context.Context, w *world.World, timeout time.Duration) error 
 		}
 		select {
 		case <-tick.C:
-		case err := <-w.ManagerEnded():
-			return fmt.Errorf("the manager ended (%w): see %s", err, w.LogFile())
+		case <-w.ManagerEnded():
+			return w.ManagerError()
 		case <-ctx.Done():
 			return blockers(ctx, states, timeout)
 		}
@@ -148,7 +148,7 @@ func stay(ctx context.Context, w *world.World) error {
 	case <-ctx.Done():
 		fmt.Println("\nstopping")
 		return nil
-	case err := <-w.ManagerEnded():
-		return fmt.Errorf("the manager ended (%w): see %s", err, w.LogFile())
+	case <-w.ManagerEnded():
+		return w.ManagerError()
 	}
 }

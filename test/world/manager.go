@@ -4,6 +4,7 @@
 package world
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -19,7 +20,8 @@ const stopTimeout = 15 * time.Second
 // process is a child that ends with its parent.
 type process struct {
 	cmd  *exec.Cmd
-	done chan error
+	done chan struct{} // closed when it has ended
+	err  error         // how it ended, once done is closed
 }
 
 // StartManager starts the manager. Its log goes to manager.log in the world's folder.
@@ -28,17 +30,20 @@ func (w *World) StartManager(flags ...string) error {
 	if err != nil {
 		return fmt.Errorf("open manager's log: %w", err)
 	}
-	defer log.Close() // the child has its own
+	defer func() { _ = log.Close() }() // the child has its own
 	args := append([]string{"--health-probe-bind-address=127.0.0.1:0", "--metrics-bind-address=0", "--leader-elect=false"}, flags...)
-	cmd := exec.Command(w.opts.Manager, args...)
+	cmd := exec.CommandContext(context.Background(), w.opts.Manager, args...) // it outlives the call; StopManager ends it
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+w.managerKubeconfig())
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = childOnly()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start manager: %w", err)
 	}
-	p := &process{cmd: cmd, done: make(chan error, 1)}
-	go func() { p.done <- cmd.Wait() }()
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
 	w.manager = p
 	w.say("manager        pid %d, log in %s", cmd.Process.Pid, w.LogFile())
 	return nil
@@ -47,8 +52,13 @@ func (w *World) StartManager(flags ...string) error {
 // LogFile is where the manager's log goes.
 func (w *World) LogFile() string { return filepath.Join(w.opts.Dir, "manager.log") }
 
-// ManagerEnded receives the manager's exit when it ends by itself.
-func (w *World) ManagerEnded() <-chan error { return w.manager.done }
+// ManagerEnded is closed when the manager has ended by itself.
+func (w *World) ManagerEnded() <-chan struct{} { return w.manager.done }
+
+// ManagerError says how the manager ended, once it has.
+func (w *World) ManagerError() error {
+	return fmt.Errorf("the manager ended (%w): see %s", w.manager.err, w.LogFile())
+}
 
 // KillManager ends the manager at once, as a power cut would.
 func (w *World) KillManager() error {

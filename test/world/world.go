@@ -72,9 +72,9 @@ func Start(ctx context.Context, o Options) (*World, error) {
 	}
 	began := time.Now()
 	w.env = &envtest.Environment{
-		CRDDirectoryPaths:       []string{filepath.Join(o.Root, "config", "crd")},
-		ErrorIfCRDPathMissing:   true,
-		ControlPlaneStopTimeout: 20 * time.Second,
+		CRDDirectoryPaths:        []string{filepath.Join(o.Root, "config", "crd")},
+		ErrorIfCRDPathMissing:    true,
+		ControlPlaneStartTimeout: time.Minute, ControlPlaneStopTimeout: 20 * time.Second,
 	}
 	config, err := w.env.Start()
 	if err != nil {
