@@ -391,6 +391,7 @@ func TestErrorsWhileDeleting(t *testing.T) {
 	}{
 		"Users":  {"who uses it is not known", "list GuestList"},
 		"Way":    {"whether the way is there is not known", "get Host/pve"},
+		"List":   {"who uses it is not known", "list HostList"},
 		"Secret": {"whether the Secret is there is not known", "get Secret/keys"},
 	}
 	for name, c := range cases {
@@ -453,5 +454,19 @@ func TestReleasedNamesNothingTwice(t *testing.T) {
 	w.must("ca")
 	if got := with(w.happened(), "Normal Guest/ca Removed"); len(got) != 1 || !strings.HasSuffix(got[0], "nothing is left outside") {
 		t.Errorf("events %v", got)
+	}
+}
+
+func TestErrorsWhileInUse(t *testing.T) {
+	w := newWorld(t)
+	w.host()
+	w.refer(map[string][]Ref{"nginx": {Hard("Guest", "ca", "Ready")}})
+	w.guest("ca")
+	w.guest("nginx")
+	w.settle()
+	w.delete(w.get("ca"))
+	w.tap.fault = failing("get Host", fault{before: errServer})
+	if _, err := w.pass("ca"); !errors.Is(err, errServer) {
+		t.Errorf("pass = %v, want the API server's error", err)
 	}
 }

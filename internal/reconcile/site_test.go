@@ -33,6 +33,8 @@ type site struct {
 	boxes map[int32]*box
 	did   []string
 	away  bool
+	used  map[string]bool      // approval tokens that something was destroyed with
+	ended map[string]time.Time // when each identity was destroyed last
 	// slow is how long a creation takes as a task. 0: it is done at once.
 	slow time.Duration
 }
@@ -49,6 +51,7 @@ func (s *site) do(name string, step Step, change func() error) error {
 			return err
 		}
 		s.did = append(s.did, op)
+		s.account(name, step)
 		return nil
 	})
 }
@@ -85,7 +88,33 @@ func (s *site) check(name string, step Step) {
 	}
 }
 
-// counts how often something was done.
+// account asserts that an approval serves once, and that no more is destroyed within an hour than the Host allows.
+func (s *site) account(name string, step Step) {
+	if step.Impact() != v1alpha1.ImpactDestroy {
+		return
+	}
+	if g := s.w.get(name); !deleting(g) {
+		token := g.Annotations[v1alpha1.ApproveAnnotation]
+		if s.used[token] {
+			s.w.t.Errorf("%s of %s with a token that was used before", step.Reason, step.Identity)
+		}
+		s.used[token] = true
+	}
+	now := s.w.clock.Now()
+	s.ended[step.Identity] = now
+	within := 0
+	for _, at := range s.ended {
+		if now.Sub(at) < time.Hour {
+			within++
+		}
+	}
+	host := s.w.getHost()
+	if within > budget(host) {
+		s.w.t.Errorf("%d things were destroyed within an hour, %d are allowed", within, budget(host))
+	}
+}
+
+// count says how often something was done.
 func (s *site) count(op string) int {
 	n := 0
 	for _, d := range s.did {
@@ -119,7 +148,6 @@ func guestID(vmid int32) string { return fmt.Sprintf("guest %d", vmid) }
 type guestKind struct {
 	w        *world
 	observed int
-	planned  int
 	// The rest changes the kind for one test; nil: as it is.
 	refs    func(*v1alpha1.Guest) []Ref
 	observe func(*v1alpha1.Guest) error
@@ -142,6 +170,8 @@ func (k *guestKind) Refs(g *v1alpha1.Guest) []Ref {
 }
 
 func (k *guestKind) Observe(_ context.Context, g *v1alpha1.Guest) (box, error) {
+	k.w.mu.Lock()
+	defer k.w.mu.Unlock()
 	k.observed++
 	if k.observe != nil {
 		if err := k.observe(g); err != nil {
@@ -162,7 +192,8 @@ func (k *guestKind) Observe(_ context.Context, g *v1alpha1.Guest) (box, error) {
 }
 
 func (k *guestKind) Plan(g *v1alpha1.Guest, seen box) []Step {
-	k.planned++
+	k.w.mu.Lock()
+	defer k.w.mu.Unlock()
 	if k.plan != nil {
 		return k.plan(g, seen)
 	}
@@ -195,8 +226,8 @@ func pending(g *v1alpha1.Guest, seen box) string {
 
 func (k *guestKind) create(g *v1alpha1.Guest) Step {
 	vmid := k.w.site.free()
-	if g.Status.VMID != nil {
-		vmid = *g.Status.VMID
+	if r := g.Status.VMID; r != nil && k.w.site.boxes[*r] == nil {
+		vmid = *r
 	}
 	s := Step{
 		Reason: "Create", Message: "create " + guestID(vmid), Identity: guestID(vmid), Changes: []Change{{To: g.Name}},
@@ -290,6 +321,8 @@ type hostKind struct{ w *world }
 func (k hostKind) Refs(h *v1alpha1.Host) []Ref { return []Ref{HeldSecret(h.Spec.TokenSecretRef.Name)} }
 
 func (k hostKind) Observe(context.Context, *v1alpha1.Host) (bool, error) {
+	k.w.mu.Lock()
+	defer k.w.mu.Unlock()
 	if k.w.site.away {
 		return false, Fail("Unreachable", errors.New("no route to host"))
 	}

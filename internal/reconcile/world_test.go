@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +40,8 @@ const (
 // the tap, where a test counts it, refuses it, or ends the process.
 type world struct {
 	t      *testing.T
+	mu     sync.Mutex // over all that the loops share in a test where they run by themselves
+	server client.WithWatch
 	raw    client.Client // a person's client: not tapped
 	tap    *tap
 	site   *site
@@ -58,11 +61,12 @@ func newWorld(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
-	w := &world{t: t, tap: &tap{}, clock: clocktesting.NewFakePassiveClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))}
-	w.site = &site{w: w, boxes: map[int32]*box{}}
+	w := &world{t: t, clock: clocktesting.NewFakePassiveClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))}
+	w.tap = &tap{mu: &w.mu}
+	w.site = &site{w: w, boxes: map[int32]*box{}, used: map[string]bool{}, ended: map[string]time.Time{}}
 	w.kind = &guestKind{w: w}
 	server := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.Guest{}, &v1alpha1.Host{}).Build()
-	w.raw = server
+	w.raw, w.server = server, server
 	w.start(server)
 	return w
 }
@@ -119,12 +123,16 @@ func kindOf(o runtime.Object) string {
 
 // Eventf records an event: world is the loops' recorder.
 func (w *world) Eventf(regarding, _ runtime.Object, kind, reason, _, note string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.events = append(w.events, fmt.Sprintf("%s %s/%s %s: %s", kind, kindOf(regarding), regarding.(client.Object).GetName(), reason, fmt.Sprintf(note, args...)))
 }
 
 // tap is what every write to the API server and to the outside passes.
 type tap struct {
+	mu      *sync.Mutex
 	journal []string
+	met     bool // a fault befell something
 	// fault is asked before each operation; nil: none. Reads are asked too, as "get" and "list".
 	fault func(op string) fault
 }
@@ -137,10 +145,13 @@ type fault struct{ before, after error }
 var killed = errors.New("killed")
 
 func (t *tap) pass(op string, do func() error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var f fault
 	if t.fault != nil {
 		f = t.fault(op)
 	}
+	t.met = t.met || f != fault{}
 	if err := meet(f.before); err != nil {
 		return err
 	}
@@ -152,10 +163,14 @@ func (t *tap) pass(op string, do func() error) error {
 }
 
 func (t *tap) refuses(op string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.fault == nil {
 		return nil
 	}
-	return t.fault(op).before
+	f := t.fault(op)
+	t.met = t.met || f != fault{}
+	return f.before
 }
 
 func meet(err error) error {
