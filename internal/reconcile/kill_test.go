@@ -285,7 +285,7 @@ func TestChaos(t *testing.T) {
 		})
 	}
 	for _, op := range []string{"Crea", "Dest", "SetC", "SetP", "Stop", "AddV"} {
-		if did[op] < int(seeds)/4 {
+		if did[op] < int(seeds)/8 {
 			t.Errorf("the chaos is too tame: %s… happened %d times in %d lives", op, did[op], seeds)
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -132,7 +131,6 @@ func (w *world) manager(scheme *runtime.Scheme, c cache.Cache, again bool) ctrl.
 // test has given up.
 func (w *world) runs() (outside chan event.GenericEvent) {
 	w.t.Helper()
-	ctrl.SetLogger(logr.Discard())
 	c := &watched{server: w.server, informers: map[reflect.Type]toolscache.SharedIndexInformer{}, started: make(chan struct{}), stopped: make(chan struct{})}
 	mgr := w.manager(w.server.Scheme(), c, true)
 	outside = make(chan event.GenericEvent)
