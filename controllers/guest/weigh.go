@@ -63,6 +63,10 @@ func (f *finder) weighUnmarked(r proxmox.Resource) (bool, error) {
 	if f.begunHere(r.VMID) {
 		return true, nil
 	}
+	if !f.asked(r.VMID) && f.guest.Status.Node == "" {
+		f.letGo() // somebody was faster: what we make bears the mark from its first moment, or a lock
+		return false, nil
+	}
 	if r.Type != driverType(f.guest.Spec.Type) {
 		if f.asked(r.VMID) {
 			f.problem = reconcile.Stall(VMIDTakenReason, fmt.Errorf(
