@@ -27,7 +27,7 @@ func TestGrowAndShrink(t *testing.T) {
 	})
 	w.ready("web")
 	s := w.state(103)
-	if !strings.Contains(s.Options["rootfs"], "size=6G") || !strings.Contains(s.Options["mp0"], "size=2G") || s.Started != started {
+	if !strings.Contains(s.Options["rootfs"], "size=6G") || !strings.Contains(s.Options["mp0"], "size=2G") || !s.Started.Equal(started) {
 		t.Errorf("want larger disks without a restart:\n%s", s.Config)
 	}
 	w.change("web", func(g *v1alpha1.Guest) {

@@ -283,3 +283,18 @@ func TestFrozen(t *testing.T) {
 	w.sim.SetQuorum(true)
 	w.ready("web")
 }
+
+// TestBusy: the Host's limits of tasks are kept, and waited for.
+func TestBusy(t *testing.T) {
+	w := newWorld(t, pve.Options{})
+	release := w.sim.HoldTasks("qmclone")
+	defer release()
+	w.create(vm("a", nil), vm("b", nil))
+	w.until("one clone runs", func(g *v1alpha1.Guest) bool { return g.Status.Task != nil }, "a")
+	w.until("the other waits", because(guest.BusyReason), "b") // one clone of a template at a time
+	if n := w.sim.CountRequests("POST", "/nodes/*/qemu/9000/clone"); n != 1 {
+		t.Errorf("want one call, got %d", n)
+	}
+	release()
+	w.ready("a", "b")
+}

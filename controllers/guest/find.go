@@ -160,7 +160,12 @@ func (f *finder) weigh(r proxmox.Resource, config proxmox.Config, whose claim, m
 	case ours:
 		return true, nil
 	case tagged:
-		return f.asked(r.VMID) || f.reserved(r.VMID) || f.alone(r.VMID), nil
+		if f.asked(r.VMID) || f.reserved(r.VMID) || f.alone(r.VMID) {
+			return true, nil
+		}
+		f.problem = reconcile.Stall(MarkCopiedReason, fmt.Errorf(
+			"%s %d bears this object's tag, and so does another one; neither bears its mark: set spec.vmid to the right one", nounOf(r.Type), r.VMID))
+		return false, nil
 	case copied:
 		return f.weighCopy(r, m)
 	case foreign:

@@ -122,20 +122,15 @@ const (
 // judge says whose a guest with this VMID, notes and tags is.
 func (o owner) judge(vmid int, description string, tags []string) (claim, mark) {
 	_, marks := readMarks(description)
-	var other *mark
-	for _, m := range marks {
-		switch {
-		case m.owner != o:
-			return foreign, m
-		case m.vmid == vmid:
-			return ours, m
-		default:
-			other = &m
-		}
+	if i := slices.IndexFunc(marks, func(m mark) bool { return m.owner != o }); i >= 0 {
+		return foreign, marks[i]
+	}
+	if i := slices.IndexFunc(marks, func(m mark) bool { return m.vmid == vmid }); i >= 0 {
+		return ours, marks[i]
 	}
 	switch {
-	case other != nil:
-		return copied, *other
+	case len(marks) > 0:
+		return copied, marks[0]
 	case slices.Contains(tags, o.tag()):
 		return tagged, mark{owner: o, vmid: vmid}
 	}

@@ -26,7 +26,7 @@ func (k *Kind) Observe(ctx context.Context, g *v1alpha1.Guest) (Seen, error) {
 	}
 	site, ok := k.Sites(hostKey)
 	if !ok {
-		return Seen{}, reconcile.Wait(HostNotReadyReason, shortly, fmt.Errorf("Host/%s is not connected yet", host.Name))
+		return Seen{}, reconcile.Wait(HostNotReadyReason, shortly, fmt.Errorf("waiting for Host/%s: not connected yet", host.Name))
 	}
 	seen := Seen{host: factsOf(&host), owner: ownerOf(&host, g), now: k.Clock.Now(), site: site}
 	before := g.Status.Task

@@ -305,3 +305,73 @@ func TestSSHKeys(t *testing.T) {
 		t.Errorf("sshkeys: got %q", got)
 	}
 }
+
+// TestReservationLost: a reserved VMID that another object of ours got is given up, not stalled on.
+func TestReservationLost(t *testing.T) {
+	w := newWorld(t, pve.Options{Guests: []pve.GuestSpec{existing("<!-- phoenix-hypervisor.io owner=lab/home guest=lab/mail vmid=300 -->")}})
+	g := container("web", nil)
+	w.create(g)
+	g.Status.VMID = ptr(int32(300))
+	if err := w.client.Status().Update(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	w.ready("web")
+	if *w.get("web").Status.VMID == 300 {
+		t.Error("it kept a VMID that is another's")
+	}
+}
+
+// TestTagAlone: without a status and without the line, the tag finds the guest, as long as only one bears it.
+func TestTagAlone(t *testing.T) {
+	w := newWorld(t, pve.Options{})
+	w.create(container("web", nil))
+	w.ready("web")
+	vmid := int(*w.get("web").Status.VMID)
+	if err := w.sim.DeleteConfig(vmid, "description"); err != nil {
+		t.Fatal(err)
+	}
+	w.manager = w.start()
+	g := w.get("web")
+	g.Status = v1alpha1.GuestStatus{}
+	if err := w.client.Status().Update(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	w.ready("web")
+	if !strings.Contains(w.state(vmid).Options["description"], "guest=lab/web") || w.count() != 1 {
+		t.Errorf("want the same guest, marked again:\n%s", w.describe("web"))
+	}
+}
+
+// TestNodes: where a guest is made.
+func TestNodes(t *testing.T) {
+	w := newWorld(t, pve.Options{Nodes: []string{"pve1", "pve2"}})
+	w.create(container("a", nil), container("b", func(s *v1alpha1.GuestSpec) { s.Node = "nope" }), container("c", func(s *v1alpha1.GuestSpec) { s.Node = "pve2" }))
+	w.until("it has to name a node", stalledBy(guest.NodeMissingReason), "a", "b")
+	if got := message(w.get("b")); !strings.Contains(got, "nope") || !strings.Contains(got, "pve1 pve2") {
+		t.Errorf("message: %q", got)
+	}
+	w.host(func(h *v1alpha1.Host) { h.Spec.Defaults.Node = "pve1" })
+	w.change("a", func(g *v1alpha1.Guest) { g.Spec.Cores = ptr(int32(1)) })
+	w.until("it is made on the Host's node", func(g *v1alpha1.Guest) bool { return g.Status.Node == "pve1" }, "a")
+	w.ready("a")
+}
+
+// TestRemovalInDoubt: while the site is in doubt nothing is destroyed; nor when the mark changes at the last moment.
+func TestRemovalInDoubt(t *testing.T) {
+	w := newWorld(t, pve.Options{Nodes: []string{"pve1", "pve2"}})
+	w.create(container("web", func(s *v1alpha1.GuestSpec) {
+		s.VMID, s.Node, s.DeletionPolicy = ptr(int32(103)), "pve1", v1alpha1.DeletionDelete
+	}))
+	w.ready("web")
+	w.sim.SetQuorum(false)
+	if _, err := w.site.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.delete("web")
+	w.until("it waits", because(guest.FrozenReason), "web")
+	if !w.state(103).Running {
+		t.Error("it was stopped")
+	}
+	w.sim.SetQuorum(true)
+	w.until("it is gone", gone, "web")
+}

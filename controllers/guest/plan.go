@@ -62,14 +62,19 @@ func (d *draft) checkSource() {
 // configure is the one call that writes everything that a token may write.
 func (d *draft) configure() reconcile.Step {
 	seen, e := d.seen, d.api
+	what := fmt.Sprintf("set %s of %s %d", fieldsOf(e.changes), nounOf(seen.ref.Type), seen.ref.VMID)
+	message := what
+	if len(d.detached) > 0 {
+		message += "; kept as unused: " + strings.Join(d.detached, ", ")
+	}
 	return reconcile.Step{
 		Reason:  ConfiguringReason,
-		Message: fmt.Sprintf("set %s of %s %d", fieldsOf(e.changes), nounOf(seen.ref.Type), seen.ref.VMID),
+		Message: message,
 		Changes: e.changes,
 		Do: func(ctx context.Context) error {
 			err := seen.site.Writer.SetConfig(ctx, seen.ref, seen.config.Digest, e.set, e.del)
 			if err != nil {
-				return fmt.Errorf("set %s of %s %d: %w", fieldsOf(e.changes), nounOf(seen.ref.Type), seen.ref.VMID, failure(err))
+				return fmt.Errorf("%s: %w", what, failure(err))
 			}
 			return nil
 		},

@@ -63,7 +63,10 @@ func (d *draft) destroy() reconcile.Step {
 func (d *draft) proven(s reconcile.Step) reconcile.Step {
 	seen, do := d.seen, s.Do
 	s.Do = func(ctx context.Context) error {
-		list, _ := seen.site.View.Snapshot()
+		list, err := seen.site.View.Refresh(ctx)
+		if err != nil {
+			return fmt.Errorf("list guests: %w", failure(err))
+		}
 		if doubt := list.DoubtAbout(seen.ref.VMID); doubt != "" {
 			return reconcile.Wait(FrozenReason, later, fmt.Errorf("%s: what Host/%s shows is doubtful: %s", s.Message, seen.host.name, doubt))
 		}

@@ -112,8 +112,6 @@ func TestDriftIsPutBack(t *testing.T) {
 			want := before.Options[c.key]
 			switch c.key {
 			case "net0":
-				want = "name=eth0,bridge=vmbr0,gw=10.0.0.1,hwaddr=BC:24:11:00:00:01,ip=10.0.0.10/24,type=veth"
-				got = strings.Replace(got, "ip=10.0.0.10/24,type=veth,gw=10.0.0.1", "", 1)
 				if !strings.Contains(got, "hwaddr=BC:24:11:00:00:01") || !strings.Contains(got, "ip=10.0.0.10/24") {
 					t.Errorf("want the declared address and the MAC address that was there, got %q", got)
 				}
@@ -127,7 +125,7 @@ func TestDriftIsPutBack(t *testing.T) {
 		})
 	}
 	w.t = t
-	if !w.state(103).Running || w.state(103).Started != before.Started {
+	if !w.state(103).Running || !w.state(103).Started.Equal(before.Started) {
 		t.Error("it was restarted for what goes live")
 	}
 }
@@ -161,12 +159,12 @@ func TestRestart(t *testing.T) {
 		return isReady(g) && len(g.Status.Plan) == 1 && g.Status.Plan[0].Reason == guest.RestartRequiredReason &&
 			len(g.Status.PendingRestart) == 1 && g.Status.PendingRestart[0] == "cores"
 	}, "db")
-	if w.state(200).Started != started {
+	if !w.state(200).Started.Equal(started) {
 		t.Error("it was restarted although restartPolicy is Never")
 	}
 	w.change("db", func(g *v1alpha1.Guest) { g.Spec.RestartPolicy = v1alpha1.RestartWhenRequired })
 	w.until("it was restarted", func(g *v1alpha1.Guest) bool { return isReady(g) && len(g.Status.Plan) == 0 }, "db")
-	if s := w.state(200); s.Options["cores"] != "4" || !s.Running || s.Started == started {
+	if s := w.state(200); s.Options["cores"] != "4" || !s.Running || s.Started.Equal(started) {
 		t.Errorf("want 4 cores after a restart, got %v", s.Options)
 	}
 	w.ready("db")
