@@ -83,15 +83,21 @@ func missing(host *v1alpha1.Host, guests []v1alpha1.Guest, version string, held 
 	ordered := slices.SortedFunc(slices.Values(guests), func(a, b v1alpha1.Guest) int { return cmp.Compare(a.Name, b.Name) })
 	for _, n := range slices.Concat(reading, writing) {
 		for i := range ordered {
-			d := demand{host, &ordered[i], number}
-			if !d.counts(n) {
-				continue
-			}
-			for _, path := range n.paths(d) {
-				if !holds(held, path, n.privilege) {
-					list = append(list, Missing{n.privilege, path, n.feature, d.guest.Name})
-				}
-			}
+			list = append(list, demand{host, &ordered[i], number}.missing(n, held)...)
+		}
+	}
+	return list
+}
+
+// missing returns what the token lacks for one row.
+func (d demand) missing(n need, held proxmox.Permissions) []Missing {
+	if !d.counts(n) {
+		return nil
+	}
+	var list []Missing
+	for _, path := range n.paths(d) {
+		if !holds(held, path, n.privilege) {
+			list = append(list, Missing{n.privilege, path, n.feature, d.guest.Name})
 		}
 	}
 	return list

@@ -153,11 +153,11 @@ func (r *reader) entry(name, key string) string {
 	err := r.get(name, &s)
 	switch {
 	case apierrors.IsNotFound(err):
-		r.missing, r.err = true, fail(SecretMissing, fmt.Errorf("Secret/%s is not there: make it, with an entry %s", name, key))
+		r.missing, r.err = true, fail(SecretMissing, fmt.Errorf("read Secret/%s: it is not there; make it, with an entry %s", name, key))
 	case err != nil:
 		r.err = fmt.Errorf("read Secret/%s: %w", name, err)
 	case len(s.Data[key]) == 0:
-		r.missing, r.err = true, fail(SecretMissing, fmt.Errorf("Secret/%s has no entry %s: add it", name, key))
+		r.missing, r.err = true, fail(SecretMissing, fmt.Errorf("read Secret/%s: it has no entry %s; add it", name, key))
 	}
 	return string(s.Data[key])
 }
