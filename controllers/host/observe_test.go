@@ -36,6 +36,7 @@ func TestHostIsReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.sim.SetNodeOnline("pve3", false, 0)
+	s.sim.StatusRound() // until then the list says that it is online
 	host := s.pass()
 
 	for _, want := range []metav1.Condition{
