@@ -93,7 +93,7 @@ type GuestSpec struct {
 	// source is what the guest is made from. It has no meaning once the guest exists.
 	// +optional
 	Source *GuestSource `json:"source,omitempty"`
-	// hostname of a container, name of a VM. Default: the name of this object.
+	// hostname of a container, name of a VM. Default: the name of this object, when it is made.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
