@@ -6,6 +6,7 @@ package site
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -64,9 +65,10 @@ func (p *Pool) read(ctx context.Context, host *v1alpha1.Host) (config, error) {
 	}}
 	token := host.Spec.TokenSecretRef.Name
 	c := config{endpoint: proxmox.Endpoint{
-		URL:         host.Spec.URL,
-		TokenID:     r.entry(token, TokenIDEntry),
-		TokenSecret: secret.Secret(r.entry(token, TokenSecretEntry)),
+		URL: host.Spec.URL,
+		// A file that was made with an editor ends in a line break.
+		TokenID:     strings.TrimSpace(r.entry(token, TokenIDEntry)),
+		TokenSecret: secret.Secret(strings.TrimSpace(r.entry(token, TokenSecretEntry))),
 		TLS:         pin.Config{Fingerprint: host.Spec.TLS.Fingerprint},
 		Limits:      limits(host.Spec.Limits),
 	}}

@@ -158,6 +158,9 @@ func TestConnectKeepsWhatStands(t *testing.T) {
 		"token": {"a rotated token is used at once", func(t *testing.T, w *world) {
 			w.set(t, "token", map[string]string{site.TokenIDEntry: w.sim.TokenID, site.TokenSecretEntry: "another"})
 		}, true},
+		"a line break at the end of the token": {"a file that an editor wrote has one; it is no other token", func(t *testing.T, w *world) {
+			w.set(t, "token", map[string]string{site.TokenIDEntry: w.sim.TokenID + "\n", site.TokenSecretEntry: w.sim.TokenSecret + "\r\n"})
+		}, false},
 		"limits": {"new limits count at once", func(_ *testing.T, w *world) {
 			tasks := int32(9)
 			w.host.Spec.Limits = &v1alpha1.HostLimits{Tasks: &tasks}
@@ -213,6 +216,15 @@ func TestConnectErrors(t *testing.T) {
 		"bad token": {"what is wrong with it is said, but not its value", func(t *testing.T, w *world) {
 			w.set(t, "token", map[string]string{site.TokenIDEntry: "root", site.TokenSecretEntry: "hidden-value"})
 		}, site.SecretInvalid, "user@realm!name"},
+		"entries mixed up": {"the secret does not show although it stands where the ID belongs", func(t *testing.T, w *world) {
+			w.set(t, "token", map[string]string{site.TokenIDEntry: "hidden-value", site.TokenSecretEntry: "root@pam!phoenix"})
+		}, site.SecretInvalid, "user@realm!name"},
+		"both in one entry": {"as they stand in a header", func(t *testing.T, w *world) {
+			w.set(t, "token", map[string]string{site.TokenIDEntry: "root@pam!phoenix=hidden-value", site.TokenSecretEntry: "hidden-value"})
+		}, site.SecretInvalid, "user@realm!name"},
+		"two lines": {"no header can carry them", func(t *testing.T, w *world) {
+			w.set(t, "token", map[string]string{site.TokenIDEntry: "root@pam!phoenix", site.TokenSecretEntry: "hidden-value\nhidden-value"})
+		}, site.SecretInvalid, "line break"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, pve.Options{NoSSH: true})

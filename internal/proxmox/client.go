@@ -4,6 +4,7 @@
 package proxmox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -97,11 +99,8 @@ func New(e Endpoint) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !strings.Contains(e.TokenID, "@") || !strings.Contains(e.TokenID, "!") {
-		return nil, fmt.Errorf("read token: id %q is not of the form user@realm!name", e.TokenID)
-	}
-	if e.TokenSecret.Empty() {
-		return nil, errors.New("read token: secret is empty")
+	if err := checkToken(e.TokenID, e.TokenSecret); err != nil {
+		return nil, err
 	}
 	trust, err := e.TLS.TLS()
 	if err != nil {
@@ -134,6 +133,22 @@ func New(e Endpoint) (*Client, error) {
 		limits:   limits,
 		breakers: map[string]*gobreaker.CircuitBreaker[struct{}]{},
 	}, nil
+}
+
+// tokenForm is USER@REALM!NAME as Proxmox VE takes it; a secret put in its place does not fit.
+var tokenForm = regexp.MustCompile(`^[^\s:/]+@[A-Za-z][-A-Za-z0-9._]+![A-Za-z][-A-Za-z0-9._]+$`)
+
+// checkToken refuses what cannot go into a header. It shows neither part: people mix them up.
+func checkToken(id string, value secret.Secret) error {
+	switch {
+	case !tokenForm.MatchString(id):
+		return errors.New("read token: the id is not of the form user@realm!name")
+	case value.Empty():
+		return errors.New("read token: secret is empty")
+	case bytes.ContainsFunc(value.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }):
+		return errors.New("read token: the secret holds a space, a line break or another character that no token has")
+	}
+	return nil
 }
 
 // Close lets idle connections go. The client stays usable.

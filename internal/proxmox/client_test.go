@@ -30,16 +30,19 @@ func TestNewRefuses(t *testing.T) {
 		change func(*Endpoint)
 		want   string // part of the error; empty: accepted
 	}{
-		"good":        {"the usual one", func(*Endpoint) {}, ""},
-		"slash":       {"people add one", func(e *Endpoint) { e.URL += "/" }, ""},
-		"whole path":  {"or copy all of it", func(e *Endpoint) { e.URL += "/api2/json/" }, ""},
-		"http":        {"the token would be read on the way", func(e *Endpoint) { e.URL = "http://10.0.0.13:8006" }, "https"},
-		"no scheme":   {"a host alone", func(e *Endpoint) { e.URL = "10.0.0.13" }, "https"},
-		"password":    {"no passwords in URLs, and none in the error", func(e *Endpoint) { e.URL = "https://root:pw0rd@10.0.0.13" }, "xxxxx"},
-		"broken":      {"not a URL", func(e *Endpoint) { e.URL = "https://[::1" }, "URL"},
-		"no name":     {"a user is no token", func(e *Endpoint) { e.TokenID = "root@pam" }, "user@realm!name"},
-		"no secret":   {"the Secret's key is empty", func(e *Endpoint) { e.TokenSecret = "" }, "secret is empty"},
-		"nothing pin": {"never the system's roots", func(e *Endpoint) { e.TLS = pin.Config{} }, "neither"},
+		"good":         {"the usual one", func(*Endpoint) {}, ""},
+		"slash":        {"people add one", func(e *Endpoint) { e.URL += "/" }, ""},
+		"whole path":   {"or copy all of it", func(e *Endpoint) { e.URL += "/api2/json/" }, ""},
+		"http":         {"the token would be read on the way", func(e *Endpoint) { e.URL = "http://10.0.0.13:8006" }, "https"},
+		"no scheme":    {"a host alone", func(e *Endpoint) { e.URL = "10.0.0.13" }, "https"},
+		"password":     {"no passwords in URLs, and none in the error", func(e *Endpoint) { e.URL = "https://root:pw0rd@10.0.0.13" }, "xxxxx"},
+		"broken":       {"not a URL", func(e *Endpoint) { e.URL = "https://[::1" }, "URL"},
+		"no name":      {"a user is no token", func(e *Endpoint) { e.TokenID = "root@pam" }, "user@realm!name"},
+		"user of mail": {"a realm's users may be mail addresses", func(e *Endpoint) { e.TokenID = "ann@example.org@oidc!phoenix" }, ""},
+		"with secret":  {"a whole header is no ID", func(e *Endpoint) { e.TokenID = "root@pam!t1=x" }, "user@realm!name"},
+		"two lines":    {"no header can carry them", func(e *Endpoint) { e.TokenSecret = "x\nx" }, "line break"},
+		"no secret":    {"the Secret's key is empty", func(e *Endpoint) { e.TokenSecret = "" }, "secret is empty"},
+		"nothing pin":  {"never the system's roots", func(e *Endpoint) { e.TLS = pin.Config{} }, "neither"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
