@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 
-	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -26,7 +25,7 @@ func main() {
 	}
 }
 
-func run() error {
+func run() (err error) {
 	var o controllers.Options
 	var level slog.Level
 	flag.StringVar(&o.Namespace, "namespace", "", "the namespace to watch; empty: all")
@@ -35,14 +34,16 @@ func run() error {
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443", "serve /metrics over HTTPS, to those who may read it; 0: nowhere")
 	flag.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "serve /healthz and /readyz; 0: nowhere")
 	flag.IntVar(&o.Concurrency, "concurrency", 8, "how many Guests are worked on at the same time")
-	flag.TextVar(&level, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR; each also takes an offset, as in DEBUG-2")
+	flag.TextVar(&level, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR; each also takes an offset, down to DEBUG-3")
 	showVersion := flag.Bool("version", false, "print the version and end")
 	flag.Parse() // --kubeconfig is controller-runtime's own; without it, KUBECONFIG or the Pod's account is used
 	if *showVersion {
 		_, err := fmt.Fprintln(os.Stdout, version)
 		return err
 	}
-	o.Logger = logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	if o.Logger, err = controllers.NewLogger(os.Stderr, level); err != nil {
+		return err
+	}
 	ctrl.SetLogger(o.Logger)
 	klog.SetLogger(o.Logger)
 
