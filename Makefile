@@ -11,11 +11,13 @@ TIMEOUT  ?= 5m
 ARGS     ?=
 
 # What goes into the image is static; what runs here shares the build cache with the tests. The race detector needs a C
-# compiler, so it is on where there is one.
+# compiler with its headers, so it is on where they are.
 STATIC := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
-RACE   := $(if $(shell command -v gcc),-race)
+RACE    = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && echo '\#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 && echo -race)
 # The directory with kube-apiserver and etcd: found, downloaded or built, once.
-ASSETS = KUBEBUILDER_ASSETS="$$(go run -C hack/controlplane .)"
+ASSETS = set -e; KUBEBUILDER_ASSETS="$$(go run -C hack/controlplane .)"; export KUBEBUILDER_ASSETS
+# The kind cluster whatever kubectl's present context is; without CLUSTER, the present one.
+KUBECTL = kubectl $(if $(CLUSTER),--context 'kind-$(CLUSTER)')
 
 .DEFAULT_GOAL := help
 .PHONY: help run test e2e bench cover verify generate fmt lint manager image kind-up deploy undeploy clean
@@ -24,23 +26,20 @@ help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: manager ## Bring the reference site up on this machine, simulated, until Ctrl-C (UNTIL=ready ends it when all is Ready).
-	@set -e; assets="$$(go run -C hack/controlplane .)"; go build -o bin/run ./hack/run; \
-	KUBEBUILDER_ASSETS="$$assets" exec bin/run --until='$(UNTIL)' --timeout='$(TIMEOUT)' $(ARGS)
+	@$(ASSETS); go build -o bin/run ./hack/run; exec bin/run --until='$(UNTIL)' --timeout='$(TIMEOUT)' $(ARGS)
 
 test: ## Run the unit tests and the tests against a real API server.
-	@set -e; assets="$$(go run -C hack/controlplane .)"; export KUBEBUILDER_ASSETS="$$assets"; \
-	go test $(RACE) $(ARGS) $$(go list $(PKG) | grep -v /test/e2e); \
+	@$(ASSETS); go test $(RACE) $(ARGS) $$(go list $(PKG) | grep -v /test/e2e); \
 	for m in hack/controlplane hack/tools; do go -C $$m test ./...; done
 
 e2e: manager ## Run the whole program against the simulated site: kill it, restart it, break things.
-	@$(ASSETS) MANAGER="$(CURDIR)/bin/manager" go test -count=1 -timeout 20m $(ARGS) ./test/e2e/...
+	@$(ASSETS); MANAGER="$(CURDIR)/bin/manager" go test -count=1 -timeout 20m $(ARGS) ./test/e2e/...
 
 bench: ## Measure what the documentation claims, as ratios within one run.
-	@$(ASSETS) go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(ARGS) ./test/bench/...
+	@$(ASSETS); go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(ARGS) ./test/bench/...
 
 cover: ## Measure statement coverage by package and in all.
-	@set -e; assets="$$(go run -C hack/controlplane .)"; export KUBEBUILDER_ASSETS="$$assets"; \
-	go test -coverpkg=./api/...,./cmd/...,./controllers/...,./internal/... -coverprofile=coverage.out \
+	@$(ASSETS); go test -coverpkg=./api/...,./cmd/...,./controllers/...,./internal/... -coverprofile=coverage.out \
 		$$(go list ./... | grep -v /test/e2e) >/dev/null; hack/coverage coverage.out
 
 verify: ## Fail where generated files, formatting or module files are not up to date.
@@ -71,11 +70,12 @@ kind-up: ## Make the small kind cluster that the site's owner runs Phoenix on.
 
 deploy: image ## Install Phoenix into the kind cluster (or, with CLUSTER= empty, into kubectl's present one from a registry).
 	@if [ -n '$(CLUSTER)' ]; then kind load image-archive dist/phoenix-image.tar --name '$(CLUSTER)'; fi
-	kubectl kustomize config/default | sed 's|image: localhost/phoenix:.*|image: $(IMAGE)|' | kubectl apply --server-side -f -
-	kubectl -n phoenix-system rollout status deployment/phoenix-manager --timeout=2m
+	kubectl kustomize config/default | sed 's|image: localhost/phoenix:.*|image: $(IMAGE)|' | $(KUBECTL) apply --server-side -f -
+	@case '$(IMAGE)' in *-dirty) $(KUBECTL) -n phoenix-system rollout restart deployment/phoenix-manager;; esac # another build of one name
+	$(KUBECTL) -n phoenix-system rollout status deployment/phoenix-manager --timeout=2m
 
 undeploy: ## Remove the manager from the cluster; the declared objects and what they stand for stay.
-	kubectl delete --ignore-not-found -n phoenix-system deployment/phoenix-manager
+	$(KUBECTL) delete --ignore-not-found -n phoenix-system deployment/phoenix-manager
 
 clean: ## Remove what was built in this checkout.
 	rm -rf bin dist coverage.out .phoenix
