@@ -417,7 +417,7 @@ const (
 // IPv4 configuration of an interface.
 // +kubebuilder:validation:XValidation:rule="has(self.address) == (self.method == 'Static')",message="ipv4.address belongs to method: Static, and must stand there"
 // +kubebuilder:validation:XValidation:rule="!has(self.gateway) || self.method == 'Static'",message="ipv4.gateway belongs to method: Static"
-// +kubebuilder:validation:XValidation:rule="!has(self.gateway) || !has(self.address) || !isCIDR(self.address) || !isIP(self.gateway) || cidr(self.address).containsIP(self.gateway)",message="ipv4.gateway must lie in the network of ipv4.address"
+// +kubebuilder:validation:XValidation:rule="!has(self.gateway) || !has(self.address) || !isCIDR(self.address) || !isIP(self.gateway) || self.address.endsWith('/32') || cidr(self.address).containsIP(self.gateway)",message="ipv4.gateway must lie in the network of ipv4.address, unless that is a /32"
 type IPv4 struct {
 	// method is Static or DHCP.
 	// +required

@@ -95,6 +95,7 @@ type HostSSHNode struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$')",message="name must be the name of a node: letters, digits and -, for example pve1"
 	Name string `json:"name,omitempty"`
 	// address as HOST or HOST:PORT. Default port: 22.
 	// +required
@@ -134,6 +135,7 @@ type HostDefaults struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$')",message="node must be the name of a node: letters, digits and -, for example pve1"
 	Node string `json:"node,omitempty"`
 	// storage for disks, such as local-lvm.
 	// +optional

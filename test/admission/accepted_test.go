@@ -73,6 +73,7 @@ startup: {onBoot: true, order: 1, upDelaySeconds: 30, downDelaySeconds: 60}
 power: Running
 shutdownTimeout: 1m30s
 restartPolicy: WhenRequired`},
+		{"an address of its own from a hosting provider", container, `networks: [{device: net0, ipv4: {method: Static, address: 198.51.100.7/32, gateway: 203.0.113.1}}]`},
 		{"the smallest VM", vm, `{}`},
 		{"every field of a VM", vm, `
 vmid: 1001
