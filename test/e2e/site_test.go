@@ -1,0 +1,161 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
+	"github.com/phoenix-hypervisor/phoenix/test/world"
+)
+
+// reference are the guests of the reference site, and where they are reached.
+var reference = map[int]string{101: "10.0.0.153", 102: "10.0.0.12", 103: "10.0.0.10", 1001: "10.0.0.111", 1002: "10.0.0.102"}
+
+// TestReferenceSite brings the reference site up while the manager is killed at every write, then loses the whole control
+// plane: a new one with the same YAML finds everything and changes nothing. No secret shows on the way.
+func TestReferenceSite(t *testing.T) {
+	w := open(t, pve.Options{})
+	if err := w.ApplySamples(context.Background(), samples); err != nil {
+		t.Fatal(err)
+	}
+	w.killUntilReady()
+	w.isReference()
+	w.noSecrets()
+	before := w.Site.Guests()
+	w.kill()
+
+	fresh := open(t, pve.Options{})
+	fresh.Site, w.Site = w.Site, fresh.Site
+	fresh.Site.ForgetRequests()
+	if err := fresh.ApplySamples(context.Background(), samples); err != nil {
+		t.Fatal(err)
+	}
+	fresh.start()
+	fresh.allReady()
+	fresh.isReference()
+	if writes := fresh.Site.Writes(); len(writes) > 0 {
+		t.Errorf("a new control plane wrote to the site: %v", writes)
+	}
+	if diff := cmp.Diff(before, fresh.Site.Guests()); diff != "" {
+		t.Errorf("a new control plane changed guests (-before +after):\n%s", diff)
+	}
+	fresh.noSecrets()
+}
+
+// killUntilReady kills every manager at its first write, until nothing is left to write.
+func (w *theatre) killUntilReady() {
+	w.Helper()
+	kills := 0
+	for w.writes() {
+		w.kill()
+		kills++
+	}
+	if w.Logf("killed %d times", kills); kills < len(reference) {
+		w.Errorf("the manager was killed %d times only", kills)
+	}
+}
+
+// writes starts the manager and says whether it wrote something before all was Ready.
+func (w *theatre) writes() bool {
+	w.Helper()
+	before := len(w.Site.Writes())
+	w.start()
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		for range 50 { // the site is looked at more often than the API server
+			if len(w.Site.Writes()) > before {
+				return true
+			}
+			time.Sleep(time.Millisecond)
+		}
+		states, err := w.States(context.Background())
+		if err != nil {
+			w.Fatal(err)
+		}
+		if world.AllReady(states) {
+			return len(w.Site.Writes()) > before
+		}
+	}
+	w.Fatalf("the manager neither writes nor is all Ready within %s", patience)
+	return false
+}
+
+// isReference proves that the site is the reference site.
+func (w *theatre) isReference() {
+	w.Helper()
+	var list v1alpha1.GuestList
+	if err := w.Client.List(context.Background(), &list); err != nil {
+		w.Fatal(err)
+	}
+	got := map[int]string{}
+	for _, g := range list.Items {
+		if len(g.Status.Addresses) > 0 {
+			got[int(*g.Status.VMID)] = g.Status.Addresses[0]
+		}
+	}
+	if diff := cmp.Diff(reference, got); diff != "" {
+		w.Errorf("guests and addresses (-want +got):\n%s", diff)
+	}
+	for vmid := range reference {
+		volumes := 1
+		if vmid > 1000 {
+			volumes = 2
+		}
+		if state, _ := w.Site.Guest(vmid); len(state.Volumes) != volumes || !state.Running {
+			w.Errorf("guest %d runs %v with volumes %v", vmid, state.Running, state.Volumes)
+		}
+	}
+	if n := len(w.Site.Guests()); n != len(reference)+1 {
+		w.Errorf("%d guests, want %d and the template", n, len(reference))
+	}
+}
+
+// noSecrets looks for the token and the SSH key wherever somebody without access to Secrets may look.
+func (w *theatre) noSecrets() {
+	w.Helper()
+	places := map[string]string{}
+	log, err := os.ReadFile(w.LogFile())
+	if err != nil {
+		w.Fatal(err)
+	}
+	places["the manager's log"] = string(log)
+	for name, list := range map[string]client.ObjectList{
+		"Hosts": &v1alpha1.HostList{}, "Guests": &v1alpha1.GuestList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
+	} {
+		if err := w.Client.List(context.Background(), list); err != nil {
+			w.Fatal(err)
+		}
+		text, err := json.Marshal(list)
+		if err != nil {
+			w.Fatal(err)
+		}
+		places[name] = string(text)
+	}
+	for _, g := range w.Site.Guests() {
+		places[fmt.Sprintf("guest %d", g.VMID)] = g.Config
+	}
+	key := strings.Split(string(w.Site.SSH[0].ClientKeyPEM), "\n")
+	for place, text := range places {
+		if len(text) == 0 {
+			w.Errorf("nothing in %s", place)
+		}
+		for what, secret := range map[string]string{"the token": w.Site.TokenSecret, "the SSH key": key[len(key)/2]} {
+			if strings.Contains(text, secret) {
+				w.Errorf("%s shows %s", place, what)
+			}
+		}
+	}
+}
