@@ -194,10 +194,10 @@ func TestApprovalAndAttempt(t *testing.T) {
 		again  bool // the same token approves another attempt
 		did    bool
 	}{
-		"KilledBeforeConsumed": {"what was not recorded was not used", failing("status Guest", fault{before: killed}), nil, true, false},
-		"KilledAfterConsumed":  {"what was recorded was used, though nothing was done", failing("status Guest", fault{after: killed}), nil, false, false},
-		"KilledBeforeDo":       {"what was recorded was used, though nothing was done", failing("do DestroyVolume", fault{before: killed}), nil, false, false},
-		"KilledAfterDo":        {"what was done is seen, and not asked for again", failing("do DestroyVolume", fault{after: killed}), nil, false, true},
+		"KilledBeforeConsumed": {"what was not recorded was not used", failing("status Guest", fault{before: errKilled}), nil, true, false},
+		"KilledAfterConsumed":  {"what was recorded was used, though nothing was done", failing("status Guest", fault{after: errKilled}), nil, false, false},
+		"KilledBeforeDo":       {"what was recorded was used, though nothing was done", failing("do DestroyVolume", fault{before: errKilled}), nil, false, false},
+		"KilledAfterDo":        {"what was done is seen, and not asked for again", failing("do DestroyVolume", fault{after: errKilled}), nil, false, true},
 		"ConflictOnConsume":    {"somebody wrote in between: look again", failing("status Guest", fault{before: errConflict}), nil, true, false},
 		"Failed":               {"it may have been begun: ask again", nil, errors.New("cut"), false, false},
 		"NothingDone":          {"a wait with another reason says that nothing was begun: the approval stands", nil, Wait("Locked", time.Second, errors.New("locked")), true, false},
@@ -244,7 +244,7 @@ func TestApprovalAndAttempt(t *testing.T) {
 func (w *world) dies(run func()) (dead bool) {
 	defer func() {
 		if r := recover(); r != nil {
-			if r != any(killed) {
+			if r != any(errKilled) {
 				panic(r)
 			}
 			dead = true

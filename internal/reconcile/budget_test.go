@@ -52,7 +52,7 @@ func TestBudget(t *testing.T) {
 		"Almost":   {reason: "what is less than an hour ago counts", host: limit(1), spent: ago(59), want: "1 of 1", after: time.Minute},
 		"Again":    {reason: "the same thing within the hour counts once", host: limit(1), spent: []v1alpha1.Destruction{{What: "guest 100", At: minutes(10)}}},
 		"AgainOld": {reason: "the same thing after an hour counts again", host: limit(1), spent: []v1alpha1.Destruction{{What: "guest 100", At: minutes(61)}, {What: "x", At: minutes(1)}}, want: "1 of 1", after: 59 * time.Minute},
-		"Unsorted": {reason: "the first that ends frees the way", host: limit(2), spent: ago(10, 50), want: "2 of 2", after: 10 * time.Minute},
+		"Unsorted": {reason: "the first that ends frees the way", host: limit(2), spent: ago(10, 50, 20), want: "3 of 2", after: 10 * time.Minute},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestBudgetIsSpentBeforeDo(t *testing.T) {
 		"Refused":    {"what is not recorded is not done", failing("status Host", fault{before: errServer}), true},
 		"Unreadable": {"a budget that cannot be read is not there", liveHost(errServer), true},
 		"HostGone":   {"a Host that went away at this moment is not taken for leave", liveHost(errMissing), true},
-		"Killed":     {"the next process goes on, and pays nothing", failing("status Host", fault{after: killed}), false},
+		"Killed":     {"the next process goes on, and pays nothing", failing("status Host", fault{after: errKilled}), false},
 		"Unconsumed": {"the status is written with the lock even without an approval: Retain may have been set", failing("status Guest", fault{before: errConflict}), false},
 	}
 	for name, c := range cases {

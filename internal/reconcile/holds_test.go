@@ -110,6 +110,11 @@ func TestHoldsFollowReferences(t *testing.T) {
 			w.must("ca")
 		}, nil},
 		"Deleting": {"an object on its way out needs it most", func(w *world) { w.delete(w.get("ca")) }, []string{"keys"}},
+		"Soft": {"who only reads it does not hold it", func(w *world) {
+			w.refer(map[string][]Ref{"reader": {Soft("Secret", "keys")}})
+			w.guest("reader")
+			w.loses("ca")
+		}, nil},
 		"Young": {"an object that no pass has seen yet will need it", func(w *world) {
 			w.guest("young", withKeys("keys"))
 			w.loses("ca")
@@ -186,7 +191,7 @@ func TestReleaseIsHealedByHolds(t *testing.T) {
 	w.guest("ca", withKeys("keys"))
 	w.must("ca")
 	w.delete(w.get("ca"))
-	w.tap.fault = failing("meta Secret", fault{before: killed})
+	w.tap.fault = failing("meta Secret", fault{before: errKilled})
 	if !w.dies(func() { w.must("ca") }) {
 		t.Fatal("it was not killed")
 	}
@@ -196,6 +201,36 @@ func TestReleaseIsHealedByHolds(t *testing.T) {
 	}
 	if err := w.passSecret("keys"); err != nil || len(w.held("keys")) != 0 {
 		t.Errorf("the Secret stays held: %v", err)
+	}
+}
+
+func TestHoldsSeeWhatIsReleasedButStillThere(t *testing.T) {
+	w := newWorld(t)
+	w.host()
+	w.secret("keys")
+	w.guest("ca", withKeys("keys"), func(g *v1alpha1.Guest) { g.Finalizers = []string{"somebody.io/else"} })
+	w.must("ca")
+	w.delete(w.get("ca"))
+	w.tap.fault = failing("meta Secret", fault{before: errServer})
+	_, _ = w.pass("ca")
+	w.tap.fault = nil
+	if err := w.passSecret("keys"); err != nil || w.get("ca") == nil || len(w.held("keys")) != 0 {
+		t.Errorf("the Secret of a released object stays held: %v", err)
+	}
+}
+
+func TestReleaseOfWhatIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.host()
+	w.secret("keys")
+	w.guest("ca", withKeys("keys"))
+	w.must("ca")
+	w.delete(w.get("ca"))
+	w.happened()
+	w.tap.fault = failing("meta Guest", fault{before: errMissing}) // the cache still shows what is gone
+	w.must("ca")
+	if len(w.held("keys")) != 0 || len(w.happened()) != 1 {
+		t.Error("what was released by somebody else is not let go to its end")
 	}
 }
 

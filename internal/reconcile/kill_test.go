@@ -102,7 +102,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 		t.Fatalf("only %d writes: %v", len(ops), ops)
 	}
 	faults := map[string]fault{
-		"KilledBefore": {before: killed}, "KilledAfter": {after: killed},
+		"KilledBefore": {before: errKilled}, "KilledAfter": {after: errKilled},
 		"RefusedBefore": {before: errServer}, "AnswerLost": {after: errors.New("connection reset")}, "Conflict": {before: errConflict},
 	}
 	for name, f := range faults {
@@ -169,7 +169,7 @@ func (c *chaos) fault(op string) fault {
 		return fault{}
 	}
 	lost := errors.New("connection reset")
-	all := []fault{{before: errServer}, {before: errConflict}, {after: lost}, {before: killed}, {after: killed}}
+	all := []fault{{before: errServer}, {before: errConflict}, {after: lost}, {before: errKilled}, {after: errKilled}}
 	if !writes(op) {
 		all = all[:1]
 	}

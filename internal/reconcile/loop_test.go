@@ -406,3 +406,58 @@ func TestSuccessIsNoWarning(t *testing.T) {
 		}
 	}
 }
+
+func TestFinalizersOfOthersAreNotLost(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		op     string
+		add    func(w *world)
+		kept   func(w *world) bool
+	}{
+		"Object": {
+			"a merge patch replaces the whole list: it must not be written over a newer one", "meta Guest/ca",
+			func(w *world) {
+				w.edit("ca", func(g *v1alpha1.Guest) { g.Finalizers = append(g.Finalizers, "somebody.io/else") })
+			},
+			func(w *world) bool {
+				return hasFinalizer(w.get("ca"), "somebody.io/else") && hasFinalizer(w.get("ca"), v1alpha1.Finalizer)
+			},
+		},
+		"Secret": {
+			"a merge patch replaces the whole list: it must not be written over a newer one", "meta Secret/keys",
+			func(w *world) {
+				s := w.getSecret("keys")
+				s.Finalizers = append(s.Finalizers, "somebody.io/else")
+				if err := w.raw.Update(w.t.Context(), s); err != nil {
+					w.t.Fatal(err)
+				}
+			},
+			func(w *world) bool {
+				return hasFinalizer(w.getSecret("keys"), "somebody.io/else") && len(w.held("keys")) == 1
+			},
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.host()
+			w.secret("keys")
+			w.guest("ca", withKeys("keys"))
+			once := false
+			w.tap.fault = func(op string) fault {
+				if op == c.op && !once { // between our read and our write
+					once = true
+					c.add(w)
+				}
+				return fault{}
+			}
+			if r := w.must("ca"); r.RequeueAfter != conflictDelay || !once {
+				t.Errorf("%s: again after %s, want %s", c.reason, r.RequeueAfter, conflictDelay)
+			}
+			w.must("ca")
+			if !c.kept(w) {
+				t.Errorf("%s: a finalizer is lost", c.reason)
+			}
+		})
+	}
+}

@@ -163,6 +163,10 @@ func TestInUse(t *testing.T) {
 			"a circle of hard references ends too", map[string][]Ref{"a": {Hard("Guest", "b", "Ready")}, "b": {Hard("Guest", "a", "Ready")}}, []string{"a", "b"}, nil,
 		},
 		"Self": {"an object is not its own user", map[string][]Ref{"a": keeps("a")}, []string{"a"}, nil},
+		"SelfAndOther": {
+			"an object is not its own user, whoever else uses it", map[string][]Ref{"a": keeps("a"), "b": keeps("a")}, []string{"a"},
+			map[string]string{"a": "False InUse: in use by Guest/b"},
+		},
 		"CircleOfTheLiving": {
 			"one of the circle stays, so all wait for it", map[string][]Ref{"a": keeps("b"), "b": keeps("c"), "c": keeps("a")}, []string{"a", "b"},
 			map[string]string{"a": "False InUse: in use by Guest/c", "b": "False InUse: in use by Guest/a"},
@@ -381,6 +385,27 @@ func TestHeldRemoval(t *testing.T) {
 	w.must("ca")
 	if g := w.get("ca"); g == nil || ready(g) != "True Destroy: destroy guest 100: it is protected" {
 		t.Errorf("the object is %v", g)
+	}
+}
+
+func TestNothingIsSettledWhileDeleting(t *testing.T) {
+	w := newWorld(t)
+	w.host()
+	w.refer(map[string][]Ref{"inner": {Through("Guest", "ca", v1alpha1.ReachableCondition)}})
+	w.guest("ca")
+	w.must("ca")
+	w.guest("inner", onGuestsOnly)
+	w.must("inner")
+	w.kind.removal = func(*v1alpha1.Guest, box) []Step {
+		return []Step{{Reason: "Destroy", Message: "destroy guest 101", Held: "it is protected"}}
+	}
+	w.edit("inner", onDelete(v1alpha1.DeletionDelete))
+	w.delete(w.get("inner"))
+	w.must("inner") // Ready for its present generation
+	w.turnOff("ca")
+	w.must("inner")
+	if got, want := ready(w.get("inner")), "False DependencyNotReady: waiting for Guest/ca: not Reachable (Stopped)"; got != want {
+		t.Errorf("Ready = %q, want %q", got, want)
 	}
 }
 

@@ -144,12 +144,12 @@ type tap struct {
 	fault func(op string) fault
 }
 
-// fault is what befalls one operation. It is refused (before), or done and its answer lost (after); killed is an error
+// fault is what befalls one operation. It is refused (before), or done and its answer lost (after); errKilled is an error
 // that ends the process there.
 type fault struct{ before, after error }
 
-// killed is what a process dies of.
-var killed = errors.New("killed")
+// errKilled is what a process dies of.
+var errKilled = errors.New("killed")
 
 func (t *tap) pass(op string, do func() error) error {
 	t.mu.Lock()
@@ -181,8 +181,8 @@ func (t *tap) refuses(op string) error {
 }
 
 func meet(err error) error {
-	if errors.Is(err, killed) {
-		panic(killed)
+	if errors.Is(err, errKilled) {
+		panic(errKilled)
 	}
 	return err
 }
