@@ -5,8 +5,6 @@ package controllers
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -69,14 +67,4 @@ func (h *house) shell(name types.NamespacedName, node string) (guest.Shell, bool
 		return nil, false
 	}
 	return shell{s, node}, true
-}
-
-// markOf is the tag that a Guest's guest bears in Proxmox VE.
-func markOf(host *v1alpha1.Host, obj *v1alpha1.Guest) string {
-	owner := host.Spec.OwnerID
-	if owner == "" {
-		owner = host.Namespace + "/" + host.Name
-	}
-	sum := sha256.Sum256([]byte(owner + "|Guest|" + obj.Namespace + "/" + obj.Name))
-	return "phoenix-" + hex.EncodeToString(sum[:])[:12]
 }

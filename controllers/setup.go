@@ -121,7 +121,7 @@ func (h *house) hosts() *host.Kind {
 		Guests: func(ctx context.Context, obj *v1alpha1.Host) ([]v1alpha1.Guest, error) {
 			return guestsOf(ctx, h.mgr.GetClient(), client.ObjectKeyFromObject(obj))
 		},
-		Mark:  markOf,
+		Mark:  guest.Tag,
 		Clock: h.opts.Clock,
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 )
 
 // owner is whose a guest is: what its marks are made of.
@@ -24,6 +26,9 @@ func (o owner) tag() string {
 	sum := sha256.Sum256([]byte(o.id + "|Guest|" + o.guest))
 	return tagPrefix + hex.EncodeToString(sum[:])[:12]
 }
+
+// Tag is the tag that a Guest's guest on a Host bears in Proxmox.
+func Tag(h *v1alpha1.Host, g *v1alpha1.Guest) string { return ownerOf(h, g).tag() }
 
 const (
 	tagPrefix  = "phoenix-"
