@@ -111,9 +111,8 @@ func (d *draft) volume(field, slot string, now proxmox.MountPoint, want v1alpha1
 // bind declares a mount point that is a directory of the node. The Host says which directories may be bound.
 func (d *draft) bind(field, slot string, now proxmox.MountPoint, want v1alpha1.MountPoint) {
 	if !d.mayBind(want.Bind.Path) {
-		d.refuse(stall(PathNotAllowedReason, field+".bind.path",
-			"Host/%s does not allow to bind %s: add it to allow.bindMountPaths of the Host, or choose a path below %v",
-			d.seen.host.name, want.Bind.Path, d.seen.host.bindPaths).differs(now.Volume, want.Bind.Path))
+		d.refuse(stall(PathNotAllowedReason, field+".bind.path", "Host/%s does not allow to bind %s: add it to allow.bindMountPaths of the Host%s",
+			d.seen.host.name, want.Bind.Path, d.otherPaths()).differs(now.Volume, want.Bind.Path))
 		return
 	}
 	now.Path = want.Path
@@ -130,6 +129,14 @@ func (d *draft) bind(field, slot string, now proxmox.MountPoint, want v1alpha1.M
 		return
 	}
 	d.root.put(slot, value, changes...)
+}
+
+// otherPaths says which directories may be bound instead, if any.
+func (d *draft) otherPaths() string {
+	if len(d.seen.host.bindPaths) == 0 {
+		return ", which allows none yet"
+	}
+	return ", or choose a path below " + strings.Join(d.seen.host.bindPaths, " or ")
 }
 
 // mayBind says whether a directory, or one above it, is allowed.

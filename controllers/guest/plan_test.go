@@ -500,3 +500,24 @@ func TestRefusalsName(t *testing.T) {
 		t.Errorf("errors (-want +got):\n%s", diff)
 	}
 }
+
+// TestPathNotAllowed: what is said where the Host allows other directories, and where it allows none.
+func TestPathNotAllowed(t *testing.T) {
+	for _, c := range []struct {
+		reason  string
+		allowed []string
+		want    string
+	}{
+		{"none", nil, "Host/home does not allow to bind /etc: add it to allow.bindMountPaths of the Host, which allows none yet"},
+		{"two", []string{"/srv", "/mnt/nas"}, "Host/home does not allow to bind /etc: add it to allow.bindMountPaths of the Host, or choose a path below /srv or /mnt/nas"},
+	} {
+		seen := presentSeen(ct, config{})
+		seen.host.bindPaths = c.allowed
+		d := newDraft(newGuest(ct, func(s *v1alpha1.GuestSpec) {
+			s.MountPoints = []v1alpha1.MountPoint{{Path: "/data", Bind: &v1alpha1.Bind{Path: "/etc"}}}
+		}), seen)
+		if len(d.refusals) != 1 || d.refusals[0].err.Error() != c.want {
+			t.Errorf("%s: want %q, got %v", c.reason, c.want, d.refusals)
+		}
+	}
+}

@@ -174,7 +174,13 @@ func (s Seen) awaitAnswer(g *v1alpha1.Guest) error {
 	if c.Reason == AgentAbsentReason || c.Reason == NoAgentReason {
 		reason = WaitingForAgentReason
 	}
-	return reconcile.Wait(reason, shortly, errors.New(c.Message))
+	return reconcile.Wait(reason, s.patience(), errors.New(c.Message))
+}
+
+// patience is how soon a guest that boots is asked again: soon at first, for Ready waits for its answer.
+func (s Seen) patience() time.Duration {
+	const share = 30
+	return min(max(s.status.Uptime/share, 2*time.Second), shortly)
 }
 
 // answered says whether the guest was reached since it was started: then Reachable changed after that.

@@ -229,3 +229,21 @@ func TestMarkRoundTrip(t *testing.T) {
 		t.Errorf("tag: %s", tag)
 	}
 }
+
+// TestPatience: a guest that boots is asked often at first.
+func TestPatience(t *testing.T) {
+	for _, c := range []struct {
+		reason string
+		uptime time.Duration
+		want   time.Duration
+	}{
+		{"just started", 0, 2 * time.Second},
+		{"in its first minute", time.Minute, 2 * time.Second},
+		{"it takes its time", 3 * time.Minute, 6 * time.Second},
+		{"it may never answer", 9 * time.Minute, 10 * time.Second},
+	} {
+		if got := (Seen{status: proxmox.Status{Uptime: c.uptime}}).patience(); got != c.want {
+			t.Errorf("%s: want %v, got %v", c.reason, c.want, got)
+		}
+	}
+}
