@@ -4,6 +4,7 @@
 package guest_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -297,4 +298,91 @@ func TestBusy(t *testing.T) {
 	}
 	release()
 	w.ready("a", "b")
+}
+
+// TestUnreadable: that a guest cannot be read says nothing of its power.
+func TestUnreadable(t *testing.T) {
+	for _, path := range []string{"/nodes/*/lxc/*/status/current", "/nodes/*/lxc/*/pending", "/nodes/*/lxc/*/interfaces"} {
+		t.Run(path, func(t *testing.T) {
+			w := newWorld(t, pve.Options{})
+			w.create(container("web", nil))
+			w.ready("web")
+			defer w.sim.Inject(pve.Fault{Method: "GET", Path: path, Status: 595})()
+			w.until("nothing is known", func(g *v1alpha1.Guest) bool {
+				return meta.FindStatusCondition(g.Status.Conditions, v1alpha1.ReadyCondition).Status == "Unknown"
+			}, "web")
+			g := w.get("web")
+			if g.Status.Power != v1alpha1.PowerRunning || g.Status.StartedAt == nil || !meta.IsStatusConditionTrue(g.Status.Conditions, v1alpha1.RunningCondition) {
+				t.Errorf("what was known of it is lost:\n%s", w.describe("web"))
+			}
+		})
+	}
+}
+
+// TestStatusLostWhileMade: a creation that is under way when every status is lost is found again, not begun a second time.
+func TestStatusLostWhileMade(t *testing.T) {
+	declared := func(s *v1alpha1.GuestSpec) { s.VMID = ptr(int32(103)) }
+	for _, c := range []struct {
+		reason, task string
+		guest        *v1alpha1.Guest
+	}{
+		{"a container", "vzcreate", container("web", nil)},
+		{"a container with a declared VMID", "vzcreate", container("web", declared)},
+		{"a clone", "qmclone", vm("web", nil)},
+		{"a clone with a declared VMID", "qmclone", vm("web", declared)},
+	} {
+		t.Run(c.reason, func(t *testing.T) {
+			w := newWorld(t, pve.Options{})
+			release := w.sim.HoldTasks(c.task)
+			defer release()
+			w.create(c.guest)
+			w.until("it is being made", func(g *v1alpha1.Guest) bool { return g.Status.Task != nil }, "web")
+			g := w.get("web")
+			g.Status = v1alpha1.GuestStatus{}
+			if err := w.client.Status().Update(t.Context(), g); err != nil {
+				t.Fatal(err)
+			}
+			w.manager = w.start()
+			for range 3 {
+				w.pass("web")
+			}
+			if !because(guest.CreatingReason)(w.get("web")) && !because(guest.CloningReason)(w.get("web")) {
+				t.Errorf("it waits for what is under way:\n%s", w.describe("web"))
+			}
+			release()
+			w.ready("web")
+			if w.count() != 1 {
+				t.Errorf("want one guest:\n%s", w.describe("web"))
+			}
+		})
+	}
+}
+
+// TestHidden: a guest that the token may not see any more is neither made a second time nor believed to be gone.
+func TestHidden(t *testing.T) {
+	w := newWorld(t, pve.Options{})
+	const user = "ops@pve"
+	w.sim.AddUser(user, "unused")
+	w.sim.Grant("/", user, "Administrator")
+	w.sim.TokenID, w.sim.TokenSecret = w.sim.AddToken(user, "phoenix", false)
+	w.manager = w.start()
+	w.create(container("web", func(s *v1alpha1.GuestSpec) { s.DeletionPolicy = v1alpha1.DeletionDelete }))
+	w.ready("web")
+	vmid := int(*w.get("web").Status.VMID)
+	w.sim.Grant(fmt.Sprintf("/vms/%d", vmid), user, "NoAccess")
+	says := func(g *v1alpha1.Guest) bool {
+		return because(guest.ForbiddenReason)(g) && strings.Contains(message(g), "VM.Audit")
+	}
+	w.until("the privilege is named", says, "web")
+	for range 3 {
+		w.pass("web")
+	}
+	if g := w.get("web"); !says(g) || int(*g.Status.VMID) != vmid || g.Status.Node == "" || w.count() != 1 {
+		t.Errorf("it is the one guest still:\n%s", w.describe("web"))
+	}
+	w.delete("web")
+	w.pass("web")
+	if g := w.get("web"); g == nil || !says(g) {
+		t.Errorf("the object goes only when the guest is proven gone:\n%s", w.describe("web"))
+	}
 }

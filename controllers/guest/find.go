@@ -20,6 +20,7 @@ type finder struct {
 	seen  *Seen
 	task  *v1alpha1.GuestTask // that the status named before this pass
 	list  proxmox.Snapshot
+	fresh bool // the list was asked for in this pass
 	// problem is why a guest at a VMID that status or spec name is not ours.
 	problem error
 }
@@ -39,7 +40,7 @@ func (f *finder) find(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list guests: %w", failure(err))
 	}
-	f.list, f.problem = list, nil
+	f.list, f.fresh, f.problem = list, true, nil
 	found, err := f.search(ctx)
 	switch {
 	case found || err != nil:
@@ -71,7 +72,7 @@ func (f *finder) search(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// candidates are the VMIDs that may be the guest's, the likeliest first.
+// candidates are the VMIDs that may be the guest's, the likeliest first. A new guest is listed without a name for a while.
 func (f *finder) candidates() []int {
 	var ids, named []int
 	for _, id := range []*int32{f.guest.Status.VMID, f.guest.Spec.VMID} {
@@ -85,7 +86,7 @@ func (f *finder) candidates() []int {
 		switch {
 		case slices.Contains(r.Tags, tag):
 			ids = append(ids, vmid)
-		case r.Name == name && r.Type == driverType(f.guest.Spec.Type) && !slices.ContainsFunc(r.Tags, markTag.MatchString):
+		case (r.Name == name || r.Name == "") && r.Type == driverType(f.guest.Spec.Type) && !slices.ContainsFunc(r.Tags, markTag.MatchString):
 			byName = append(byName, vmid)
 		}
 	}
@@ -103,8 +104,12 @@ func (f *finder) candidates() []int {
 // look reads one candidate and says whether it is the guest.
 func (f *finder) look(ctx context.Context, r proxmox.Resource) (bool, error) {
 	config, err := f.seen.site.Reader.Config(ctx, r.Ref)
-	if proxmox.IsNotExist(err) {
+	switch {
+	case proxmox.IsNotExist(err) && !f.fresh:
 		return false, nil // it moved or went: a fresh list tells
+	case proxmox.IsNotExist(err):
+		// It moves or goes at this very moment: nothing is made or let go because of that.
+		return false, reconcile.Wait(ChangedReason, soon, fmt.Errorf("%s %d is not on %s any more", nounOf(r.Type), r.VMID, r.Node))
 	}
 	if err != nil {
 		return false, fmt.Errorf("read configuration of %s %d: %w", nounOf(r.Type), r.VMID, failure(err))
@@ -152,7 +157,8 @@ func (f *finder) reserved(vmid int) bool { return int(deref(f.guest.Status.VMID)
 
 // weigh says whether a candidate is the guest, or is about to be.
 func (f *finder) weigh(r proxmox.Resource, config proxmox.Config, whose claim, m mark) (bool, error) {
-	if lock := config.Values["lock"]; f.reserved(r.VMID) && whose != foreign && (lock == "create" || lock == "clone") {
+	named := f.reserved(r.VMID) || f.asked(r.VMID) || whose != unmarked
+	if lock := config.Values["lock"]; named && whose != foreign && inTheMaking(lock) {
 		return false, reconcile.Wait(f.making(), taskFallback, fmt.Errorf(
 			"%s %d is locked (%s): its making is under way", nounOf(r.Type), r.VMID, lock))
 	}
@@ -173,6 +179,9 @@ func (f *finder) weigh(r proxmox.Resource, config proxmox.Config, whose claim, m
 	}
 	return f.weighUnmarked(r)
 }
+
+// inTheMaking says whether a lock is that of a guest that is being made: it does not bear all its marks yet.
+func inTheMaking(lock string) bool { return lock == "create" || lock == "clone" }
 
 func (f *finder) making() string {
 	if s := f.guest.Spec.Source; s != nil && s.Clone != nil {

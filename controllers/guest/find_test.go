@@ -26,6 +26,7 @@ type shelf struct {
 type box struct {
 	typ                           proxmox.GuestType
 	name, description, tags, lock string
+	moves                         bool // it is listed, but not on its node
 }
 
 func (s *shelf) Snapshot() (proxmox.Snapshot, bool) { return s.list(), s.fresh }
@@ -44,7 +45,7 @@ func (s *shelf) list() proxmox.Snapshot {
 
 func (s *shelf) Config(_ context.Context, r proxmox.Ref) (proxmox.Config, error) {
 	b, ok := s.guests[r.VMID]
-	if !ok {
+	if !ok || b.moves {
 		return proxmox.Config{}, &proxmox.Error{Code: 500, Reason: fmt.Sprintf("Configuration file 'nodes/%s/lxc/%d.conf' does not exist", r.Node, r.VMID)}
 	}
 	values := config{"description": b.description, "tags": b.tags}
@@ -82,6 +83,7 @@ func TestFind(t *testing.T) {
 		}
 	}
 	deleted := func(g *v1alpha1.Guest) { g.DeletionTimestamp = ptr(metav1.NewTime(noon)) }
+	adopts := func(g *v1alpha1.Guest) { g.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned }
 	cases := []struct {
 		reason string
 		edit   func(*v1alpha1.Guest)
@@ -109,6 +111,13 @@ func TestFind(t *testing.T) {
 			guests: map[int]box{103: lxc(box{description: line(103), tags: tag}), 90: lxc(box{description: line(103), tags: tag})}, says: "set spec.vmid to 103"},
 		{reason: "the type of what is ours", guests: map[int]box{103: {typ: proxmox.QEMU, description: line(103), tags: tag}}, says: "spec.type Container is another"},
 		{reason: "it is made right now", edit: status(103, ""), guests: map[int]box{103: lxc(box{lock: "create"})}, says: "its making is under way"},
+		{reason: "it is made right now, and the status was lost", edit: asked(103), guests: map[int]box{103: lxc(box{lock: "create"})}, says: "its making is under way"},
+		{reason: "it is made right now, and would be adopted", edit: both(asked(103), adopts), guests: map[int]box{103: lxc(box{lock: "create"})}, says: "its making is under way"},
+		{reason: "it moves right now", edit: status(103, "phoenix"), guests: map[int]box{103: lxc(box{moves: true})}, says: "103 is not on phoenix any more", kept: 103},
+		{reason: "deleted while it moves", edit: both(status(103, "phoenix"), deleted), guests: map[int]box{103: lxc(box{moves: true})}, says: "103 is not on phoenix any more"},
+		{reason: "what stands at the declared VMID is adopted", edit: both(asked(103), adopts), guests: map[int]box{103: lxc(box{})}, want: 103},
+		{reason: "what stands at an allocated VMID is not: nobody asked for it", edit: both(status(103, "phoenix"), adopts), guests: map[int]box{103: lxc(box{})},
+			says: "set spec.vmid to 103 and adoptionPolicy: IfUnowned", kept: 103},
 		{reason: "it is cloned right now", edit: cloned, guests: map[int]box{103: lxc(box{lock: "clone"})}, says: "its making is under way"},
 		{reason: "a clone of ours without our mark", edit: cloned, task: CloningReason, guests: map[int]box{103: lxc(box{})}, want: 103},
 		{reason: "a clone of ours with its template's mark", edit: cloned, task: CloningReason, guests: map[int]box{103: lxc(box{description: theirs, tags: "phoenix-000000000000"})}, want: 103},

@@ -41,9 +41,13 @@ func (k *Kind) Observe(ctx context.Context, g *v1alpha1.Guest) (Seen, error) {
 	case present:
 		seen.shell, seen.hasShell = k.Shell(hostKey, seen.ref.Node)
 		if err := read(ctx, &seen); err != nil {
+			seen.presence = unknown // that it cannot be read says nothing of its power
 			return seen, err
 		}
 	case absent:
+		if err := hidden(ctx, g, &seen); err != nil {
+			return seen, err
+		}
 		if err := k.prepare(ctx, g, &host, &seen); err != nil {
 			return seen, err
 		}
@@ -83,6 +87,28 @@ func readFailure(seen *Seen, what string, err error) error {
 	return fmt.Errorf("read %s of %s %d: %w", what, nounOf(seen.ref.Type), seen.ref.VMID, failure(err))
 }
 
+// hidden says that the guest, which was there before, has not gone but is not shown to the token any more. It is neither
+// made a second time nor believed to be gone.
+func hidden(ctx context.Context, g *v1alpha1.Guest, seen *Seen) error {
+	if g.Status.Node == "" || g.Status.VMID == nil {
+		return nil
+	}
+	vmid := int(*g.Status.VMID)
+	if list, _ := seen.site.View.Snapshot(); len(listed(list, vmid)) > 0 {
+		return nil // somebody else's by now
+	}
+	_, err := seen.site.Reader.FreeVMID(ctx, vmid, vmid, nil)
+	if err == nil {
+		return nil
+	}
+	seen.presence = unknown
+	if !errors.Is(err, proxmox.ErrRangeExhausted) {
+		return fmt.Errorf("ask for VMID %d: %w", vmid, failure(err))
+	}
+	return reconcile.Fail(ForbiddenReason, fmt.Errorf(
+		"guest %d exists, but is not shown to the token of Host/%s: give the token VM.Audit on /vms/%d", vmid, seen.host.name, vmid))
+}
+
 // prepare gathers what the making of the guest needs.
 func (k *Kind) prepare(ctx context.Context, g *v1alpha1.Guest, host *v1alpha1.Host, seen *Seen) error {
 	if !g.DeletionTimestamp.IsZero() {
@@ -94,7 +120,7 @@ func (k *Kind) prepare(ctx context.Context, g *v1alpha1.Guest, host *v1alpha1.Ho
 	case g.Status.VMID != nil:
 		seen.vmid = int(*g.Status.VMID)
 	default:
-		vmid, err := k.choose(ctx, g, host, seen.site.Reader)
+		vmid, err := k.choose(ctx, g, host, seen.site)
 		if err != nil {
 			return err
 		}

@@ -178,9 +178,10 @@ func TestChoose(t *testing.T) {
 	host.Spec.VMIDRange = &v1alpha1.VMIDRange{First: 500, Last: 505}
 	now := clocktesting.NewFakePassiveClock(noon)
 	k := New(Config{Reader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build(), Clock: now})
+	site := Site{Reader: crowd{taken: map[int]bool{500: true}}, View: &shelf{}}
 	choose := func(name string) int {
 		t.Helper()
-		vmid, err := k.choose(t.Context(), guests[name], host, crowd{taken: map[int]bool{500: true}})
+		vmid, err := k.choose(t.Context(), guests[name], host, site)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,5 +203,24 @@ func TestChoose(t *testing.T) {
 	now.SetTime(noon.Add(2 * reservationLife))
 	if got := choose("a"); got != 503 {
 		t.Errorf("a choice that was not used ends: got %d", got)
+	}
+	for _, c := range []struct {
+		reason string
+		vmid   int
+		box    box
+		waits  bool
+	}{
+		{"one that is being made, nobody knows for whom", 505, box{typ: proxmox.LXC, lock: "create"}, true},
+		{"one that is being cloned", 505, box{typ: proxmox.LXC, lock: "clone"}, true},
+		{"one that is made already", 505, box{typ: proxmox.LXC}, false},
+		{"a VM", 505, box{typ: proxmox.QEMU, lock: "create"}, false},
+		{"one that bears a mark", 505, box{typ: proxmox.LXC, lock: "create", tags: "phoenix-000000000000"}, false},
+		{"one that another Guest reserved", 502, box{typ: proxmox.LXC, lock: "create"}, false},
+		{"one outside of the range", 506, box{typ: proxmox.LXC, lock: "create"}, false},
+	} {
+		site.View = &shelf{guests: map[int]box{c.vmid: c.box}, fresh: true}
+		if _, err := k.choose(t.Context(), guests["b"], host, site); (err != nil) != c.waits {
+			t.Errorf("%s: waits %v, got %v", c.reason, c.waits, err)
+		}
 	}
 }

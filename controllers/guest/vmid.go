@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,8 +73,9 @@ func (r *reservations) drop(host, guest types.NamespacedName) {
 }
 
 // choose returns the lowest free VMID of the Host's range: free in Proxmox, not named by any other Guest of the Host, and
-// not chosen for another Guest within the last minute. The same Guest gets the same one while it stays free.
-func (k *Kind) choose(ctx context.Context, g *v1alpha1.Guest, host *v1alpha1.Host, reader Reader) (int, error) {
+// not chosen for another Guest within the last minute. The same Guest gets the same one while it stays free. It waits while
+// a guest of the range is being made that nobody is known to have begun: after a loss of the status it may be this one's.
+func (k *Kind) choose(ctx context.Context, g *v1alpha1.Guest, host *v1alpha1.Host, site Site) (int, error) {
 	named, err := k.named(ctx, g)
 	if err != nil {
 		return 0, err
@@ -91,10 +94,18 @@ func (k *Kind) choose(ctx context.Context, g *v1alpha1.Guest, host *v1alpha1.Hos
 			delete(h.ids, vmid)
 		}
 	}
-	vmid, err := reader.FreeVMID(ctx, first, last, func(vmid int) bool {
+	taken := func(vmid int) bool {
 		res, chosen := h.ids[vmid]
 		return named[vmid] || chosen && res.guest != self
-	})
+	}
+	list, _ := site.View.Snapshot()
+	for _, vmid := range slices.Sorted(maps.Keys(list.Guests)) {
+		if vmid >= first && vmid <= last && !taken(vmid) && unclaimed(list.Guests[vmid], g) {
+			return 0, reconcile.Wait(CreatingReason, shortly, fmt.Errorf(
+				"%s %d is being made and does not say yet for whom: it may be for this object, whose status was lost", noun(g.Spec.Type), vmid))
+		}
+	}
+	vmid, err := site.Reader.FreeVMID(ctx, first, last, taken)
 	if errors.Is(err, proxmox.ErrRangeExhausted) {
 		return 0, reconcile.Fail(RangeExhaustedReason, fmt.Errorf(
 			"choose a VMID: %w: widen vmidRange of Host/%s, or set spec.vmid", err, host.Name))
@@ -104,6 +115,11 @@ func (k *Kind) choose(ctx context.Context, g *v1alpha1.Guest, host *v1alpha1.Hos
 	}
 	h.ids[vmid] = reservation{guest: self, at: now}
 	return vmid, nil
+}
+
+// unclaimed says that a guest like this one is being made and bears no mark yet.
+func unclaimed(r proxmox.Resource, g *v1alpha1.Guest) bool {
+	return inTheMaking(r.Lock) && r.Type == driverType(g.Spec.Type) && !slices.ContainsFunc(r.Tags, markTag.MatchString)
 }
 
 // named are the VMIDs that other Guests of the same Host ask for or have.

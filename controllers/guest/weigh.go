@@ -76,8 +76,14 @@ func (f *finder) weighUnmarked(r proxmox.Resource) (bool, error) {
 		}
 		return false, nil
 	}
-	if f.guest.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned {
+	if f.guest.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned && f.asked(r.VMID) {
 		return f.guest.DeletionTimestamp.IsZero(), nil
+	}
+	if !f.asked(r.VMID) { // who allocated a VMID did not ask for what a stranger put there later
+		f.problem = reconcile.Stall(AlreadyExistsReason, fmt.Errorf(
+			"%s %d %q is where this object's guest was and bears no owner mark: set spec.vmid to %d and adoptionPolicy: IfUnowned to take it over, or destroy it",
+			nounOf(r.Type), r.VMID, r.Name, r.VMID))
+		return false, nil
 	}
 	f.problem = reconcile.Stall(AlreadyExistsReason, fmt.Errorf(
 		"%s %d %q exists already and bears no owner mark: set adoptionPolicy: IfUnowned to take it over, or choose another vmid",
