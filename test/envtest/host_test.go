@@ -136,6 +136,7 @@ func TestCapable(t *testing.T) {
 		t.Errorf("%d guests, want the template alone", n)
 	}
 	s.site.Grant("/", "phoenix@pve", "Administrator")
+	s.change(host, `limits: {tasks: 50}`) // a new spec does not wait for the end of a backoff
 	s.ready(host)
 	s.says(host, "Capable", "True Sufficient")
 	s.readyGuest("box")
