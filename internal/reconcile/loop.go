@@ -57,6 +57,8 @@ type Loop[T Object, S any] struct {
 	Clock clock.PassiveClock
 	// Interval after which an object in sync is looked at again, with jitter.
 	Interval time.Duration
+	// Pace is Interval for kinds where it depends on the object: on whether something else tells of its changes. May be nil.
+	Pace func(obj T) time.Duration
 	// Backoff says how long to wait after a failure. Setup gives it [NewBackoff] where it is nil.
 	Backoff workqueue.TypedRateLimiter[types.NamespacedName]
 }
@@ -107,7 +109,7 @@ func (l *Loop[T, S]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	case err != nil:
 		return ctrl.Result{}, err
 	}
-	return l.result(ctx, req.NamespacedName, o)
+	return l.result(ctx, obj, o)
 }
 
 // run takes the steps of a pass. Its error is one of the API server's, during which nothing is known of the outcome.
@@ -276,7 +278,8 @@ func (p *pass[T, S]) conclude(ctx context.Context, o *outcome) error {
 }
 
 // result says when the object is looked at again.
-func (l *Loop[T, S]) result(ctx context.Context, name types.NamespacedName, o *outcome) (ctrl.Result, error) {
+func (l *Loop[T, S]) result(ctx context.Context, obj T, o *outcome) (ctrl.Result, error) {
+	name := client.ObjectKeyFromObject(obj)
 	if o == nil {
 		o = &outcome{verdict: resting}
 	}
@@ -293,6 +296,10 @@ func (l *Loop[T, S]) result(ctx context.Context, name types.NamespacedName, o *o
 	case waiting:
 		return ctrl.Result{RequeueAfter: wait.Jitter(max(o.after, minWait), jitter)}, nil
 	default:
-		return ctrl.Result{RequeueAfter: wait.Jitter(l.Interval, jitter)}, nil
+		interval := l.Interval
+		if l.Pace != nil {
+			interval = l.Pace(obj)
+		}
+		return ctrl.Result{RequeueAfter: wait.Jitter(interval, jitter)}, nil
 	}
 }
