@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,6 +62,9 @@ type Loop[T Object, S any] struct {
 	Pace func(obj T) time.Duration
 	// Backoff says how long to wait after a failure. Setup gives it [NewBackoff] where it is nil.
 	Backoff workqueue.TypedRateLimiter[types.NamespacedName]
+
+	// due is when an object that failed is tried again, by name.
+	due sync.Map
 }
 
 // pass is one pass over one object.
@@ -85,14 +89,14 @@ func (l *Loop[T, S]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	obj := l.New()
 	err := l.Client.Get(ctx, req.NamespacedName, obj)
 	if apierrors.IsNotFound(err) || err == nil && deleting(obj) && !controllerutil.ContainsFinalizer(obj, v1alpha1.Finalizer) {
-		l.Backoff.Forget(req.NamespacedName)
+		l.succeed(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("read %s: %w", l.Name, err)
 	}
 	if obj.CommonStatus().ObservedGeneration != obj.GetGeneration() {
-		l.Backoff.Forget(req.NamespacedName) // a new spec is not to blame for the failures of the last one
+		l.succeed(req.NamespacedName) // a new spec is not to blame for the failures of the last one
 	}
 	p := &pass[T, S]{Loop: l, obj: obj, now: l.Clock.Now()}
 	p.rebase()
@@ -102,7 +106,7 @@ func (l *Loop[T, S]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	switch {
 	case errors.Is(err, errGone) || err == nil && o != nil && o.verdict == released:
-		l.Backoff.Forget(req.NamespacedName)
+		l.succeed(req.NamespacedName)
 		return ctrl.Result{}, nil
 	case apierrors.IsConflict(err):
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil // somebody else wrote first: look again
@@ -277,6 +281,24 @@ func (p *pass[T, S]) conclude(ctx context.Context, o *outcome) error {
 	return nil
 }
 
+// fail says after which time an object that failed is tried again. A pass that an event brings before that time and that
+// fails too does not make the wait longer.
+func (l *Loop[T, S]) fail(name types.NamespacedName) time.Duration {
+	now := l.Clock.Now()
+	if due, ok := l.due.Load(name); ok && now.Before(due.(time.Time)) {
+		return due.(time.Time).Sub(now)
+	}
+	after := wait.Jitter(l.Backoff.When(name), jitter)
+	l.due.Store(name, now.Add(after))
+	return after
+}
+
+// succeed forgets the failures of an object.
+func (l *Loop[T, S]) succeed(name types.NamespacedName) {
+	l.Backoff.Forget(name)
+	l.due.Delete(name)
+}
+
 // result says when the object is looked at again.
 func (l *Loop[T, S]) result(ctx context.Context, obj T, o *outcome) (ctrl.Result, error) {
 	name := client.ObjectKeyFromObject(obj)
@@ -284,11 +306,11 @@ func (l *Loop[T, S]) result(ctx context.Context, obj T, o *outcome) (ctrl.Result
 		o = &outcome{verdict: resting}
 	}
 	if o.verdict != failed && o.verdict != waiting { // a wait between two failures is no success
-		l.Backoff.Forget(name)
+		l.succeed(name)
 	}
 	switch o.verdict {
 	case failed:
-		after := wait.Jitter(l.Backoff.When(name), jitter)
+		after := l.fail(name)
 		log.FromContext(ctx).Error(o.err, "reconcile", "reason", o.reason, "again", after.Round(time.Millisecond))
 		return ctrl.Result{RequeueAfter: after}, nil
 	case stalled:

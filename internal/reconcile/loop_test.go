@@ -461,3 +461,20 @@ func TestFinalizersOfOthersAreNotLost(t *testing.T) {
 		})
 	}
 }
+
+func TestPaceOfOneObject(t *testing.T) {
+	w := newWorld(t)
+	w.host()
+	w.guest("slow")
+	w.guest("fast")
+	w.guests.Pace = func(g *v1alpha1.Guest) time.Duration {
+		if g.Name == "fast" {
+			return time.Minute
+		}
+		return time.Hour
+	}
+	between(t, "nothing tells of its changes", w.must("fast").RequeueAfter, time.Minute)
+	between(t, "something tells of its changes", w.must("slow").RequeueAfter, time.Hour)
+	w.edit("fast", managed(v1alpha1.ManagementPaused))
+	between(t, "a pause has the pace of its object", w.must("fast").RequeueAfter, time.Minute)
+}
