@@ -250,10 +250,7 @@ func (d *draft) detach(field, slot, volume string) {
 func (d *draft) lasting(fresh []string) []string {
 	volumes := slices.Clone(fresh)
 	for _, volume := range d.seen.mark.detached {
-		waits := slices.ContainsFunc(d.seen.pending, func(p proxmox.PendingChange) bool {
-			return p.Delete && strings.HasPrefix(p.Value, volume)
-		})
-		if _, unused := d.unused(volume); unused || waits {
+		if _, unused := d.unused(volume); unused || d.leaving(volume) {
 			volumes = append(volumes, volume)
 		}
 	}

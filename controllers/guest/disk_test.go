@@ -98,6 +98,58 @@ func TestDroppedMounts(t *testing.T) {
 	}
 }
 
+// TestDropTakenBack: what the spec drops and declares again before the restart stays: the volume with the data, not an
+// empty one in its place.
+func TestDropTakenBack(t *testing.T) {
+	for _, c := range []struct {
+		reason, slot, option string
+		guest                *v1alpha1.Guest
+	}{
+		{"a mount point", "mp0", "", container("web", webSpec)},
+		{"a mount point that comes back with another option", "mp0", "ro=1", container("web", webSpec)},
+		{"a disk that cannot be unplugged", "scsi1", "", vm("web", func(s *v1alpha1.GuestSpec) {
+			s.VMID, s.Disks = ptr(int32(103)), []v1alpha1.Disk{{Device: "scsi1", Size: *size("3Gi")}}
+		})},
+	} {
+		t.Run(c.reason, func(t *testing.T) {
+			w := newWorld(t, pve.Options{})
+			w.create(c.guest)
+			w.ready("web")
+			if c.slot == "scsi1" {
+				if err := w.sim.SetConfig(103, "hotplug", "0"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before, volumes := w.state(103), len(w.sim.Volumes("local-lvm", "phoenix"))
+			volume, _, _ := strings.Cut(before.Options[c.slot], ",")
+			spec := w.get("web").Spec
+			w.change("web", func(g *v1alpha1.Guest) { g.Spec.MountPoints, g.Spec.Disks = nil, nil })
+			w.until("the restart is shown", func(g *v1alpha1.Guest) bool {
+				return isReady(g) && len(g.Status.Plan) > 0 && g.Status.Plan[0].Reason == guest.RestartRequiredReason
+			}, "web")
+			w.change("web", func(g *v1alpha1.Guest) {
+				g.Spec.MountPoints, g.Spec.Disks = spec.MountPoints, spec.Disks
+				if c.option != "" {
+					g.Spec.MountPoints[0].ReadOnly = ptr(true)
+				}
+			})
+			w.until("it is Ready", isReady, "web")
+			if err := w.sim.Power(103, false); err != nil {
+				t.Fatal(err)
+			}
+			w.until("it was restarted", func(g *v1alpha1.Guest) bool { return isReady(g) && w.state(103).Running }, "web")
+			w.ready("web")
+			s := w.state(103)
+			if got := s.Options[c.slot]; !strings.HasPrefix(got, volume+",") || !strings.Contains(got, c.option) {
+				t.Errorf("want %s in %s, got:\n%s", volume, c.slot, s.Config)
+			}
+			if n := len(w.sim.Volumes("local-lvm", "phoenix")); n != volumes || s.Options["unused0"] != "" || strings.Contains(s.Options["description"], "detached") {
+				t.Errorf("want no other volume, got %d instead of %d:\n%s", n, volumes, s.Config)
+			}
+		})
+	}
+}
+
 // TestRootOnly: without SSH the fields are named and nothing else is held up; with it they are set in one call.
 func TestRootOnly(t *testing.T) {
 	w := newWorld(t, pve.Options{})

@@ -30,6 +30,8 @@ type draft struct {
 	grows []grow
 	// detached are volumes that come out of slots of ours with this draft.
 	detached []string
+	// recalled are devices that wait to leave and are declared again.
+	recalled []proxmox.PendingChange
 	// slots are the devices that the spec declares.
 	slots map[string]bool
 	// declared are the configuration's keys that the spec has something to say of.
@@ -103,6 +105,7 @@ func newDraft(g *v1alpha1.Guest, seen Seen) *draft {
 		slots: map[string]bool{}, declared: map[string]bool{},
 	}
 	d.refusals = append(d.refusals, seen.refusals...)
+	d.recall()
 	d.scalars()
 	d.networks()
 	if g.Spec.Type == v1alpha1.GuestVM {
@@ -114,6 +117,7 @@ func newDraft(g *v1alpha1.Guest, seen Seen) *draft {
 		d.features()
 	}
 	d.drop()
+	d.stay()
 	d.marks()
 	return d
 }

@@ -28,7 +28,8 @@ func (d *draft) mountPoints() {
 		m, err := proxmox.ParseMountPoint(d.now[key])
 		if err != nil {
 			d.unreadable("mountPoints["+key+"]", err)
-			continue
+			d.keepMounts()
+			return
 		}
 		mounts[path.Clean(m.Path)], bySlot[path.Clean(m.Path)] = m, key
 	}
@@ -47,6 +48,16 @@ func (d *draft) mountPoints() {
 			d.bind(field, slot, now, want)
 		default:
 			d.volume(field, slot, now, want, exists)
+		}
+	}
+}
+
+// keepMounts leaves all mount points alone, where one cannot be read: it may be any of those that the spec declares, so
+// none is made in its place and none is taken out.
+func (d *draft) keepMounts() {
+	for key := range d.now {
+		if mountSlot.MatchString(key) {
+			d.slots[key] = true
 		}
 	}
 }

@@ -116,6 +116,21 @@ func TestSteps(t *testing.T) {
 		{reason: "somebody else's mount is in the way", typ: ct, spec: bind, seen: shell, now: config{"mp0": "local:1,mp=/data,size=1G"},
 			want: []string{"DeviceTaken mountPoints[/data]:  ->  (None)"}},
 
+		{reason: "dropped and declared again before the restart: a network keeps its MAC address", typ: vm, slots: []string{"net1"},
+			spec: func(s *v1alpha1.GuestSpec) { s.Networks = []v1alpha1.Network{{Device: "net1"}} },
+			seen: func(s *Seen) {
+				runs(s)
+				s.pending = []proxmox.PendingChange{{Key: "net1", Value: "virtio=BC:24:11:00:00:01,bridge=vmbr0", Delete: true}}
+			}, want: []string{"Configuring networks[net1]: leaves with the next restart -> virtio=BC:24:11:00:00:01,bridge=vmbr0 (None)"}},
+		{reason: "dropped and declared again: a bind mount is made anew", typ: ct, spec: bind,
+			seen: func(s *Seen) { shell(s); s.pending = []proxmox.PendingChange{{Key: "mp0", Value: "/srv/data,mp=/data", Delete: true}} },
+			want: []string{"ConfiguringAsRoot mountPoints[/data].bind.path:  -> /srv/data (Reload); mountPoints[/data].readOnly: false -> true (Reload)"}},
+		{reason: "a mount point that cannot be read: none is made in its place, none taken out", typ: ct, seen: runs, slots: []string{"mp0", "mp1"},
+			now: config{"mp0": "local:vm-103-disk-1,mp=/data,ro=perhaps", "mp1": "local:vm-103-disk-2,mp=/other"},
+			spec: func(s *v1alpha1.GuestSpec) {
+				s.MountPoints = []v1alpha1.MountPoint{{Path: "/data", Volume: &v1alpha1.Volume{Size: *size("1Gi")}}}
+			}, want: []string{"Unreadable mountPoints[mp0]:  ->  (None)"}},
+
 		{reason: "pending: a restart is shown and held", typ: vm, spec: func(s *v1alpha1.GuestSpec) { s.Cores = ptr(int32(2)) }, now: config{"cores": "2"},
 			seen: func(s *Seen) { runs(s); s.pending = []proxmox.PendingChange{{Key: "cores", Value: "1", Pending: "2"}} },
 			want: []string{"RestartRequired held cores: 1 -> 2 (Restart)"}},

@@ -82,7 +82,7 @@ func (d *draft) stop() reconcile.Step {
 func (d *draft) restart() []reconcile.Step {
 	var changes []reconcile.Change
 	for _, p := range d.seen.pending {
-		if !d.declared[p.Key] && !slices.Contains(d.seen.mark.slots, p.Key) {
+		if !d.declared[p.Key] && !slices.Contains(d.seen.mark.slots, p.Key) || d.stays(p.Key) {
 			continue
 		}
 		changes = append(changes, change(p.Key, shown(p.Key, p.Value), shown(p.Key, p.Pending), v1alpha1.ImpactRestart))
