@@ -46,6 +46,9 @@ type Options struct {
 	Concurrency int
 	// GuestInterval is the time after which a Guest in sync is looked at again, with jitter. Default: 15 min.
 	GuestInterval time.Duration
+	// WatchedInterval is GuestInterval for a Guest with static addresses whose Host reads the digests of all configurations
+	// over SSH: whatever can change tells of itself. Default: 6 h.
+	WatchedInterval time.Duration
 	// HostInterval is the time after which a Host in sync is looked at again, with jitter. Default: 1 min.
 	HostInterval time.Duration
 	// Timing says how often sites are listed.
@@ -64,6 +67,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.GuestInterval <= 0 {
 		o.GuestInterval = 15 * time.Minute
+	}
+	if o.WatchedInterval <= 0 {
+		o.WatchedInterval = 6 * time.Hour
 	}
 	if o.HostInterval <= 0 {
 		o.HostInterval = time.Minute

@@ -79,7 +79,8 @@ func (r *relay) Start(ctx context.Context) error {
 	}
 }
 
-// atOnce is how many Guests that wait for room are looked at again when something changes: it may be a task that ended.
+// atOnce bounds how many Guests that wait for room are looked at again when guests change: one for each, as a task of it
+// may have ended, and one more, as not every room is of use to everyone.
 const atOnce = 8
 
 // pass sends an event for the Host, whose counts may differ, for every Guest that has or wants one of the VMIDs, and for
@@ -93,7 +94,7 @@ func (r *relay) pass(ctx context.Context, host types.NamespacedName, vmids map[i
 	if err != nil {
 		return err
 	}
-	for _, g := range slices.Concat(having(guests, vmids), waiting(guests)) {
+	for _, g := range slices.Concat(having(guests, vmids), waiting(guests, min(len(vmids)+1, atOnce))) {
 		if err := send(ctx, r.guests, g); err != nil {
 			return err
 		}
@@ -114,7 +115,7 @@ func having(guests []v1alpha1.Guest, vmids map[int]bool) []*v1alpha1.Guest {
 }
 
 // waiting are the oldest of the Guests that wait for room.
-func waiting(guests []v1alpha1.Guest) []*v1alpha1.Guest {
+func waiting(guests []v1alpha1.Guest, most int) []*v1alpha1.Guest {
 	var found []*v1alpha1.Guest
 	for i := range guests {
 		ready := meta.FindStatusCondition(guests[i].Status.Conditions, v1alpha1.ReadyCondition)
@@ -123,7 +124,7 @@ func waiting(guests []v1alpha1.Guest) []*v1alpha1.Guest {
 		}
 	}
 	slices.SortStableFunc(found, func(a, b *v1alpha1.Guest) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
-	return found[:min(len(found), atOnce)]
+	return found[:min(len(found), most)]
 }
 
 func send(ctx context.Context, to chan<- event.GenericEvent, obj client.Object) error {

@@ -89,6 +89,7 @@ func (h *house) loops() error {
 
 	hostLoop := loop(h, "Host", hosts, newHost, h.opts.HostInterval)
 	guestLoop := loop(h, "Guest", guests, newGuest, h.opts.GuestInterval)
+	guestLoop.Pace = h.pace
 	return errors.Join(
 		h.forgetHosts(hosts),
 		hostLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4), Outside: h.relay.hosts}),

@@ -15,6 +15,10 @@ import (
 	"k8s.io/utils/clock"
 )
 
+// digestPatience is how many intervals without digests are borne before guests
+// count as no longer watched by them.
+const digestPatience = 5
+
 // SiteOptions say how one site is followed.
 type SiteOptions struct {
 	Endpoint
@@ -44,7 +48,8 @@ type Snapshot struct {
 	Doubt string
 	// Offline are the nodes that do not answer, as of at most a minute ago.
 	Offline []string
-	// DigestsAt is when the digests were last read; zero: never.
+	// DigestsAt is when the digests were last read; zero: never, or not for so
+	// long that a change would go unseen. OnChange is told all guests then.
 	DigestsAt time.Time
 }
 
@@ -248,11 +253,17 @@ func (s *Site) readDigests(ctx context.Context) {
 	s.mu.Lock()
 	if err != nil {
 		s.digestErr = fmt.Errorf("read digests: %w", err)
+		var unwatched []int
+		if !s.digestsAt.IsZero() && s.clock.Since(s.digestsAt) > digestPatience*s.options.DigestInterval {
+			s.digestsAt = time.Time{}
+			unwatched = slices.Sorted(maps.Keys(s.digests))
+		}
 		s.mu.Unlock()
+		s.tell(unwatched)
 		return
 	}
 	var changed []int
-	if !s.digestsAt.IsZero() {
+	if s.digests != nil {
 		changed = differing(s.digests, digests, func(a, b string) bool { return a == b })
 	}
 	s.digests, s.digestsAt, s.digestErr = digests, s.clock.Now(), nil

@@ -433,6 +433,18 @@ func TestDigests(t *testing.T) {
 		if got := snapshot.DigestsAt.Sub(first); got != 2*time.Minute {
 			t.Errorf("DigestsAt is %v after the first reading, want that of the last good one", got)
 		}
+		pass(5 * time.Minute)
+		if diff := cmp.Diff([][]int{{101, 103}}, s.told()); diff != "" {
+			t.Errorf("guests that are no longer watched by their digests, told once (-want +got):\n%s", diff)
+		}
+		if snapshot, _ = s.Snapshot(); !snapshot.DigestsAt.IsZero() {
+			t.Errorf("DigestsAt is %v: nobody would look at guests that are not watched", snapshot.DigestsAt)
+		}
+		set(map[int]string{101: "a3"}, nil)
+		pass(60 * time.Second)
+		if diff := cmp.Diff([][]int{{101, 103}}, s.told()); diff != "" {
+			t.Errorf("changed while no digests could be read (-want +got):\n%s", diff)
+		}
 	})
 }
 

@@ -155,7 +155,9 @@ func TestBackoff(t *testing.T) {
 			w.guest("ca")
 			w.kind.observe = broken
 			for _, want := range []time.Duration{1, 2, 4} {
-				between(t, "so far", w.must("ca").RequeueAfter, want*time.Second)
+				r := w.must("ca")
+				between(t, "so far", r.RequeueAfter, want*time.Second)
+				w.after(r.RequeueAfter)
 			}
 			c.then(w)
 			between(t, c.reason, w.must("ca").RequeueAfter, c.want)
@@ -169,9 +171,38 @@ func TestBackoffEnds(t *testing.T) {
 	w.guest("ca")
 	w.kind.observe = failWith(errors.New("cut"))
 	for range 30 {
-		w.must("ca")
+		w.after(w.must("ca").RequeueAfter)
 	}
 	between(t, "it grows to five minutes", w.must("ca").RequeueAfter, 5*time.Minute)
+}
+
+func TestBackoffOfEvents(t *testing.T) {
+	w := newWorld(t)
+	w.host()
+	w.guest("ca")
+	w.kind.observe = failWith(errors.New("cut"))
+	first := w.must("ca").RequeueAfter
+	for range 10 {
+		w.after(first / 20)
+		if r := w.must("ca"); r.RequeueAfter > first {
+			t.Errorf("again after %s: passes that events bring must not put off the next try in %s", r.RequeueAfter, first)
+		}
+	}
+	w.after(first)
+	between(t, "the failure of the pass that was due doubles the wait", w.must("ca").RequeueAfter, 2*time.Second)
+}
+
+func TestPace(t *testing.T) {
+	w := newWorld(t)
+	w.host()
+	w.guest("ca")
+	w.guests.Pace = func(g *v1alpha1.Guest) time.Duration {
+		if g.Name == "ca" {
+			return 3 * interval
+		}
+		return interval
+	}
+	between(t, "an object in sync is left alone for its own time", w.must("ca").RequeueAfter, 3*interval)
 }
 
 func (w *world) pause(on bool) {
