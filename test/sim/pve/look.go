@@ -183,14 +183,6 @@ func (s *Server) DeleteConfig(vmid int, keys ...string) error {
 	return s.change(vmid, map[string]string{"delete": strings.Join(keys, ",")})
 }
 
-// WriteConfig replaces the configuration file, as an editor on the node would.
-func (s *Server) WriteConfig(vmid int, text string) error {
-	return s.asRoot(vmid, func(g *guest) error {
-		g.text, g.conf = text, parseConf(g.kind, text)
-		return nil
-	})
-}
-
 // SetLock puts a configuration lock (backup, migrate ...) on a guest; "" takes
 // it away.
 func (s *Server) SetLock(vmid int, lock string) error {
