@@ -108,16 +108,28 @@ func TestRelayCallsThoseThatWaitForRoom(t *testing.T) {
 		objects = append(objects, g)
 	}
 	objects = append(objects, guestOn("ns", "phoenix", "done", 300, 300))
-	r := startRelay(t, readerOf(t, objects...))
-	r.tell(phoenix, []int{300})
-	next(t, r.hosts)
-	var got []string
-	for range atOnce + 1 {
-		got = append(got, next(t, r.guests))
-	}
-	want := []string{"ns/done", "ns/g09", "ns/g08", "ns/g07", "ns/g06", "ns/g05", "ns/g04", "ns/g03", "ns/g02"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("events (-want +got): the changed one, then the oldest of those that wait\n%s", diff)
+	oldest := []string{"ns/g09", "ns/g08", "ns/g07", "ns/g06", "ns/g05", "ns/g04", "ns/g03", "ns/g02"}
+	for _, tc := range []struct {
+		reason  string
+		changed []int
+		called  int
+	}{
+		{"one task may have ended, and its room may be of no use to the oldest", []int{300}, 2},
+		{"as many as changed, and one more", []int{300, 401, 402}, 4},
+		{"not all at once", []int{300, 401, 402, 403, 404, 405, 406, 407, 408, 409}, atOnce},
+	} {
+		r := startRelay(t, readerOf(t, objects...))
+		r.tell(phoenix, tc.changed)
+		next(t, r.hosts)
+		var got []string
+		for range tc.called + 1 {
+			got = append(got, next(t, r.guests))
+		}
+		if diff := cmp.Diff(append([]string{"ns/done"}, oldest[:tc.called]...), got); diff != "" {
+			t.Errorf("events (-want +got): the changed one, then the oldest of those that wait: %s\n%s", tc.reason, diff)
+		}
+		r.tell(phoenix, []int{9999}) // what comes next is of the next change
+		next(t, r.hosts)
 	}
 }
 
