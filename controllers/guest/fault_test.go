@@ -4,14 +4,18 @@
 package guest_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/controllers/guest"
+	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
 )
 
@@ -385,4 +389,40 @@ func TestHidden(t *testing.T) {
 	if g := w.get("web"); g == nil || !says(g) {
 		t.Errorf("the object goes only when the guest is proven gone:\n%s", w.describe("web"))
 	}
+}
+
+// stubborn is a site on which what waits for a restart outlasts it.
+type stubborn struct {
+	guest.Reader
+	pending atomic.Bool
+}
+
+func (s *stubborn) Pending(ctx context.Context, r proxmox.Ref) ([]proxmox.PendingChange, error) {
+	if s.pending.Load() {
+		return []proxmox.PendingChange{{Key: "cores", Value: "1", Pending: "4"}}, nil
+	}
+	return s.Reader.Pending(ctx, r)
+}
+
+// TestRestartInVain: a guest is restarted once for what Proxmox then does not apply, not over and over.
+func TestRestartInVain(t *testing.T) {
+	w := newWorld(t, pve.Options{})
+	site := guest.On(w.site)
+	reader := &stubborn{Reader: site.Reader}
+	site.Reader = reader
+	w.loop.Kind.(*guest.Kind).Sites = func(types.NamespacedName) (guest.Site, bool) { return site, true }
+	w.create(vm("db", func(s *v1alpha1.GuestSpec) {
+		s.VMID, s.Cores, s.RestartPolicy = ptr(int32(200)), ptr(int32(4)), v1alpha1.RestartWhenRequired
+	}))
+	w.ready("db")
+	reader.pending.Store(true)
+	w.until("it is told of", because("RestartFailed"), "db")
+	for range 5 {
+		w.pass("db")
+	}
+	if n := w.sim.CountRequests("POST", "/nodes/*/qemu/200/status/reboot"); n != 1 || !because("RestartFailed")(w.get("db")) {
+		t.Errorf("want one restart, got %d:\n%s", n, w.describe("db"))
+	}
+	reader.pending.Store(false)
+	w.ready("db")
 }

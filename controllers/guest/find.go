@@ -53,7 +53,7 @@ func (f *finder) find(ctx context.Context) error {
 	case f.problem != nil:
 		return f.problem
 	}
-	f.seen.presence, f.seen.doubt = absent, list.Doubt
+	f.seen.presence, f.seen.doubt, f.seen.list = absent, list.Doubt, list
 	return nil
 }
 
@@ -72,7 +72,7 @@ func (f *finder) search(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// candidates are the VMIDs that may be the guest's, the likeliest first. A new guest is listed without a name for a while.
+// candidates are the VMIDs that may be the guest's, the likeliest first.
 func (f *finder) candidates() []int {
 	var ids, named []int
 	for _, id := range []*int32{f.guest.Status.VMID, f.guest.Spec.VMID} {
@@ -86,7 +86,7 @@ func (f *finder) candidates() []int {
 		switch {
 		case slices.Contains(r.Tags, tag):
 			ids = append(ids, vmid)
-		case (r.Name == name || r.Name == "") && r.Type == driverType(f.guest.Spec.Type) && !slices.ContainsFunc(r.Tags, markTag.MatchString):
+		case (r.Name == name || nameless(r)) && r.Type == driverType(f.guest.Spec.Type) && !slices.ContainsFunc(r.Tags, markTag.MatchString):
 			byName = append(byName, vmid)
 		}
 	}
@@ -99,6 +99,12 @@ func (f *finder) candidates() []int {
 		}
 	}
 	return all
+}
+
+// nameless says that a guest is listed without its name, or with the one that Proxmox gives to those without: so is a new
+// guest for a while.
+func nameless(r proxmox.Resource) bool {
+	return r.Name == "" || r.Name == fmt.Sprintf("VM %d", r.VMID) || r.Name == fmt.Sprintf("CT%d", r.VMID)
 }
 
 // look reads one candidate and says whether it is the guest.

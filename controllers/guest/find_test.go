@@ -100,6 +100,8 @@ func TestFind(t *testing.T) {
 		{reason: "by the spec", edit: asked(103), guests: map[int]box{103: lxc(box{description: line(103)})}, want: 103, marked: true},
 		{reason: "by the tag", guests: map[int]box{103: lxc(box{description: line(103), tags: tag})}, want: 103, marked: true},
 		{reason: "by the name, when the tag was taken off", guests: map[int]box{103: lxc(box{name: "web", description: line(103)})}, want: 103, marked: true},
+		{reason: "listed without a name yet", guests: map[int]box{103: lxc(box{description: line(103)})}, want: 103, marked: true},
+		{reason: "listed by Proxmox's name for one without", guests: map[int]box{103: lxc(box{name: "CT103", description: line(103)})}, want: 103, marked: true},
 		{reason: "a namesake is not ours", guests: map[int]box{103: lxc(box{name: "web"})}},
 		{reason: "nor is one of another type", guests: map[int]box{103: {typ: proxmox.QEMU, name: "web", description: line(103)}}},
 		{reason: "the tag alone, in one guest", guests: map[int]box{103: lxc(box{tags: tag})}, want: 103},

@@ -98,14 +98,17 @@ type Config struct {
 // Kind is what a Guest has to say to the loop.
 type Kind struct {
 	Config
-	reserved *reservations
+	reserved  *reservations
+	restarted *restarts
 }
 
 var _ reconcile.Kind[*v1alpha1.Guest, Seen] = (*Kind)(nil)
 
 // New returns the kind.
 func New(c Config) *Kind {
-	return &Kind{Config: c, reserved: newReservations(c.Clock)}
+	return &Kind{
+		Config: c, reserved: newReservations(c.Clock), restarted: &restarts{vain: map[types.NamespacedName][]proxmox.PendingChange{}},
+	}
 }
 
 // Refs says what the Guest refers to: its Host, the Guest that it is cloned from, and the Secret with its SSH keys.

@@ -44,6 +44,7 @@ func (k *Kind) Observe(ctx context.Context, g *v1alpha1.Guest) (Seen, error) {
 			seen.presence = unknown // that it cannot be read says nothing of its power
 			return seen, err
 		}
+		seen.vain = k.restarted.note(g, seen)
 	case absent:
 		if err := hidden(ctx, g, &seen); err != nil {
 			return seen, err
@@ -94,7 +95,7 @@ func hidden(ctx context.Context, g *v1alpha1.Guest, seen *Seen) error {
 		return nil
 	}
 	vmid := int(*g.Status.VMID)
-	if list, _ := seen.site.View.Snapshot(); len(listed(list, vmid)) > 0 {
+	if len(listed(seen.list, vmid)) > 0 {
 		return nil // somebody else's by now
 	}
 	_, err := seen.site.Reader.FreeVMID(ctx, vmid, vmid, nil)
@@ -120,7 +121,7 @@ func (k *Kind) prepare(ctx context.Context, g *v1alpha1.Guest, host *v1alpha1.Ho
 	case g.Status.VMID != nil:
 		seen.vmid = int(*g.Status.VMID)
 	default:
-		vmid, err := k.choose(ctx, g, host, seen.site)
+		vmid, err := k.choose(ctx, g, host, seen)
 		if err != nil {
 			return err
 		}

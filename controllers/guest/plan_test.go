@@ -123,7 +123,10 @@ func TestSteps(t *testing.T) {
 				s.pending = []proxmox.PendingChange{{Key: "net1", Value: "virtio=BC:24:11:00:00:01,bridge=vmbr0", Delete: true}}
 			}, want: []string{"Configuring networks[net1]: leaves with the next restart -> virtio=BC:24:11:00:00:01,bridge=vmbr0 (None)"}},
 		{reason: "dropped and declared again: a bind mount is made anew", typ: ct, spec: bind,
-			seen: func(s *Seen) { shell(s); s.pending = []proxmox.PendingChange{{Key: "mp0", Value: "/srv/data,mp=/data", Delete: true}} },
+			seen: func(s *Seen) {
+				shell(s)
+				s.pending = []proxmox.PendingChange{{Key: "mp0", Value: "/srv/data,mp=/data", Delete: true}}
+			},
 			want: []string{"ConfiguringAsRoot mountPoints[/data].bind.path:  -> /srv/data (Reload); mountPoints[/data].readOnly: false -> true (Reload)"}},
 		{reason: "a mount point that cannot be read: none is made in its place, none taken out", typ: ct, seen: runs, slots: []string{"mp0", "mp1"},
 			now: config{"mp0": "local:vm-103-disk-1,mp=/data,ro=perhaps", "mp1": "local:vm-103-disk-2,mp=/other"},
@@ -138,6 +141,12 @@ func TestSteps(t *testing.T) {
 			s.Cores, s.RestartPolicy = ptr(int32(2)), v1alpha1.RestartWhenRequired
 		}, now: config{"cores": "2"}, seen: func(s *Seen) { runs(s); s.pending = []proxmox.PendingChange{{Key: "cores", Value: "1", Pending: "2"}} },
 			want: []string{"RestartRequired cores: 1 -> 2 (Restart)"}},
+		{reason: "pending, and a restart did not apply it: not again", typ: vm, spec: func(s *v1alpha1.GuestSpec) {
+			s.Cores, s.RestartPolicy = ptr(int32(2)), v1alpha1.RestartWhenRequired
+		}, now: config{"cores": "2"}, seen: func(s *Seen) {
+			runs(s)
+			s.vain, s.pending = true, []proxmox.PendingChange{{Key: "cores", Value: "1", Pending: "2"}}
+		}, want: []string{"RestartFailed cores: 1 -> 2 (Restart)"}},
 		{reason: "pending, but of nothing that is declared", typ: vm, seen: func(s *Seen) { runs(s); s.pending = []proxmox.PendingChange{{Key: "cores", Value: "1", Pending: "2"}} }},
 		{reason: "pending in the control plane's own guest", typ: vm, spec: func(s *v1alpha1.GuestSpec) {
 			s.Cores, s.RestartPolicy = ptr(int32(2)), v1alpha1.RestartWhenRequired

@@ -91,6 +91,13 @@ func (d *draft) restart() []reconcile.Step {
 		return nil
 	}
 	g, seen := d.guest, d.seen
+	if seen.vain && g.Spec.RestartPolicy == v1alpha1.RestartWhenRequired && !d.isControlPlane() {
+		r := fail(failedReason(RestartRequiredReason), "", "%s %d was restarted, but Proxmox did not apply %s: see the log of its start",
+			nounOf(seen.ref.Type), seen.ref.VMID, fieldsOf(changes))
+		r.changes = changes
+		d.refuse(r)
+		return nil
+	}
 	held := ""
 	switch {
 	case d.isControlPlane():

@@ -178,10 +178,10 @@ func TestChoose(t *testing.T) {
 	host.Spec.VMIDRange = &v1alpha1.VMIDRange{First: 500, Last: 505}
 	now := clocktesting.NewFakePassiveClock(noon)
 	k := New(Config{Reader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build(), Clock: now})
-	site := Site{Reader: crowd{taken: map[int]bool{500: true}}, View: &shelf{}}
+	seen := Seen{site: Site{Reader: crowd{taken: map[int]bool{500: true}}}}
 	choose := func(name string) int {
 		t.Helper()
-		vmid, err := k.choose(t.Context(), guests[name], host, site)
+		vmid, err := k.choose(t.Context(), guests[name], host, &seen)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,9 +218,37 @@ func TestChoose(t *testing.T) {
 		{"one that another Guest reserved", 502, box{typ: proxmox.LXC, lock: "create"}, false},
 		{"one outside of the range", 506, box{typ: proxmox.LXC, lock: "create"}, false},
 	} {
-		site.View = &shelf{guests: map[int]box{c.vmid: c.box}, fresh: true}
-		if _, err := k.choose(t.Context(), guests["b"], host, site); (err != nil) != c.waits {
+		seen.list = (&shelf{guests: map[int]box{c.vmid: c.box}}).list()
+		if _, err := k.choose(t.Context(), guests["b"], host, &seen); (err != nil) != c.waits {
 			t.Errorf("%s: waits %v, got %v", c.reason, c.waits, err)
+		}
+	}
+}
+
+// TestRestarts: which restarts were in vain.
+func TestRestarts(t *testing.T) {
+	k := New(Config{Clock: clocktesting.NewFakePassiveClock(noon)})
+	cores := []proxmox.PendingChange{{Key: "cores", Value: "1", Pending: "2"}}
+	memory := []proxmox.PendingChange{{Key: "memory", Value: "512", Pending: "1024"}}
+	web, mail := newGuest(vm, nil), newGuest(vm, nil)
+	mail.Name = "mail"
+	for _, c := range []struct {
+		reason    string
+		guest     *v1alpha1.Guest
+		pending   []proxmox.PendingChange
+		restarted bool
+		want      bool
+	}{
+		{"it waits for its first restart", web, cores, false, false},
+		{"a restart left it", web, cores, true, true},
+		{"nothing changed since", web, cores, false, true},
+		{"another guest has not been restarted", mail, cores, false, false},
+		{"something else waits now", web, memory, false, false},
+		{"that was applied", web, nil, true, false},
+		{"and comes again", web, cores, false, false},
+	} {
+		if got := k.restarted.note(c.guest, Seen{pending: c.pending, restarted: c.restarted}); got != c.want {
+			t.Errorf("%s: want %v, got %v", c.reason, c.want, got)
 		}
 	}
 }

@@ -41,7 +41,9 @@ type Seen struct {
 	// doubt says why nothing may be made or destroyed now.
 	doubt string
 
-	// Of a guest that is to be made:
+	// Of a guest that is not there:
+	list proxmox.Snapshot // that it is not in
+	// Of one that is to be made:
 	vmid   int // chosen or given
 	node   string
 	source *proxmox.Resource // the template to clone
@@ -54,6 +56,10 @@ type Seen struct {
 	hasShell bool
 	// failed is what became of the last task, when it failed.
 	failed error
+	// restarted says that the last task was a restart, and succeeded.
+	restarted bool
+	// vain says that what waits for a restart outlasted one.
+	vain bool
 
 	site  Site
 	shell Shell

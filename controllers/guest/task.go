@@ -30,6 +30,7 @@ func follow(ctx context.Context, g *v1alpha1.Guest, seen *Seen) error {
 		return runs(g, reason)
 	}
 	g.Status.Task = nil
+	seen.restarted = watched && task.State == proxmox.TaskSucceeded && reason == RestartRequiredReason
 	if watched && task.State == proxmox.TaskFailed {
 		seen.failed = taskFailure(ctx, g, seen.site.Reader, reason, task)
 	}

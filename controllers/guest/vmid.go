@@ -75,7 +75,7 @@ func (r *reservations) drop(host, guest types.NamespacedName) {
 // choose returns the lowest free VMID of the Host's range: free in Proxmox, not named by any other Guest of the Host, and
 // not chosen for another Guest within the last minute. The same Guest gets the same one while it stays free. It waits while
 // a guest of the range is being made that nobody is known to have begun: after a loss of the status it may be this one's.
-func (k *Kind) choose(ctx context.Context, g *v1alpha1.Guest, host *v1alpha1.Host, site Site) (int, error) {
+func (k *Kind) choose(ctx context.Context, g *v1alpha1.Guest, host *v1alpha1.Host, seen *Seen) (int, error) {
 	named, err := k.named(ctx, g)
 	if err != nil {
 		return 0, err
@@ -98,14 +98,13 @@ func (k *Kind) choose(ctx context.Context, g *v1alpha1.Guest, host *v1alpha1.Hos
 		res, chosen := h.ids[vmid]
 		return named[vmid] || chosen && res.guest != self
 	}
-	list, _ := site.View.Snapshot()
-	for _, vmid := range slices.Sorted(maps.Keys(list.Guests)) {
-		if vmid >= first && vmid <= last && !taken(vmid) && unclaimed(list.Guests[vmid], g) {
+	for _, vmid := range slices.Sorted(maps.Keys(seen.list.Guests)) {
+		if vmid >= first && vmid <= last && !taken(vmid) && unclaimed(seen.list.Guests[vmid], g) {
 			return 0, reconcile.Wait(CreatingReason, shortly, fmt.Errorf(
 				"%s %d is being made and does not say yet for whom: it may be for this object, whose status was lost", noun(g.Spec.Type), vmid))
 		}
 	}
-	vmid, err := site.Reader.FreeVMID(ctx, first, last, taken)
+	vmid, err := seen.site.Reader.FreeVMID(ctx, first, last, taken)
 	if errors.Is(err, proxmox.ErrRangeExhausted) {
 		return 0, reconcile.Fail(RangeExhaustedReason, fmt.Errorf(
 			"choose a VMID: %w: widen vmidRange of Host/%s, or set spec.vmid", err, host.Name))
