@@ -24,8 +24,9 @@ const (
 	// hostFaster is the same for the Host's own passes: it remembers the site's answers for 10 s, so that passes that come
 	// sooner would cost less than they do.
 	hostFaster = 6
-	// drift is the interval at which a Guest in sync is looked at, minute the one of the Host, both before the shortening.
-	drift, minute = 15 * time.Minute, time.Minute
+	// drift is the interval at which a Guest in sync is looked at, digested the one where digests tell of its changes, and
+	// minute the one of the Host, all before the shortening.
+	drift, digested, minute = 15 * time.Minute, 6 * time.Hour, time.Minute
 	// watched is how long a steady state is watched: two drift intervals, and the tenth that jitter adds to each on average.
 	watched = drift / faster * 22 / 10
 )
@@ -54,7 +55,7 @@ func BenchmarkSteadyState(b *testing.B) {
 func steady(b *testing.B, n int, ssh bool) {
 	s := newStage(b, pve.Options{NoSSH: !ssh, TaskTime: 4 * time.Millisecond}, roomy())
 	stop := s.manage(controllers.Options{
-		GuestInterval: drift / faster, HostInterval: minute / hostFaster,
+		GuestInterval: drift / faster, WatchedInterval: digested / faster, HostInterval: minute / hostFaster,
 		Timing: site.Timing{Interval: 10 * time.Second / faster, DigestInterval: minute / faster},
 	})
 	defer stop()
@@ -63,7 +64,7 @@ func steady(b *testing.B, n int, ssh bool) {
 		s.create(s.machine(n/2 + i))
 	}
 	s.ready(n)
-	s.pause(5 * time.Second) // what followed the last change is over
+	s.pause(drift / faster * 13 / 10) // what followed the last change is over, and every Guest has been looked at since the first digests
 	commands := len(s.site.SSHCommands())
 	reads, writes := s.kube.counts()
 	s.site.ForgetRequests()
