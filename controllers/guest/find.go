@@ -86,7 +86,7 @@ func (f *finder) candidates() []int {
 		switch {
 		case slices.Contains(r.Tags, tag):
 			ids = append(ids, vmid)
-		case (r.Name == name || nameless(r)) && r.Type == driverType(f.guest.Spec.Type) && !slices.ContainsFunc(r.Tags, markTag.MatchString):
+		case (r.Name == name || f.list.Doubt == "" && nameless(r)) && r.Type == driverType(f.guest.Spec.Type) && !slices.ContainsFunc(r.Tags, markTag.MatchString):
 			byName = append(byName, vmid)
 		}
 	}
@@ -102,7 +102,7 @@ func (f *finder) candidates() []int {
 }
 
 // nameless says that a guest is listed without its name, or with the one that Proxmox gives to those without: so is a new
-// guest for a while.
+// guest for a while. While a site starts, all are; then nothing is made, and there is no need to read them all.
 func nameless(r proxmox.Resource) bool {
 	return r.Name == "" || r.Name == fmt.Sprintf("VM %d", r.VMID) || r.Name == fmt.Sprintf("CT%d", r.VMID)
 }

@@ -101,6 +101,7 @@ func TestFind(t *testing.T) {
 		{reason: "by the tag", guests: map[int]box{103: lxc(box{description: line(103), tags: tag})}, want: 103, marked: true},
 		{reason: "by the name, when the tag was taken off", guests: map[int]box{103: lxc(box{name: "web", description: line(103)})}, want: 103, marked: true},
 		{reason: "listed without a name yet", guests: map[int]box{103: lxc(box{description: line(103)})}, want: 103, marked: true},
+		{reason: "listed without a name while the site starts: not worth a reading", guests: map[int]box{103: lxc(box{description: line(103)})}, doubt: "all are unknown"},
 		{reason: "listed by Proxmox's name for one without", guests: map[int]box{103: lxc(box{name: "CT103", description: line(103)})}, want: 103, marked: true},
 		{reason: "a namesake is not ours", guests: map[int]box{103: lxc(box{name: "web"})}},
 		{reason: "nor is one of another type", guests: map[int]box{103: {typ: proxmox.QEMU, name: "web", description: line(103)}}},
