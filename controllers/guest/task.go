@@ -61,9 +61,9 @@ func taskFailure(ctx context.Context, g *v1alpha1.Guest, reader Reader, reason s
 	}
 	if reason == DestroyingReason && inUseText.MatchString(text) {
 		reason = LinkedClonesReason
-		return reconcile.Fail(reason, fmt.Errorf("%s: %s", taskText(DestroyingReason, g), text))
+		return reconcile.Undone(reason, fmt.Errorf("%s: %s", taskText(DestroyingReason, g), text))
 	}
-	return reconcile.Fail(failedReason(reason), fmt.Errorf("%s: %s", taskText(reason, g), text))
+	return reconcile.Undone(failedReason(reason), fmt.Errorf("%s: %s", taskText(reason, g), text))
 }
 
 // begin makes a call that is answered with a task, within the Host's limits, and writes the task down. It returns a wait

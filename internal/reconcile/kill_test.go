@@ -181,6 +181,7 @@ func (c *chaos) act() {
 	g := c.get(name)
 	switch n := c.rng.IntN(24); {
 	case n < 9:
+		c.after(time.Duration(c.rng.IntN(90)) * time.Second)
 		c.dies(func() { _, _ = c.pass(name) })
 	case n < 12:
 		c.dies(c.round)

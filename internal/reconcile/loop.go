@@ -63,8 +63,14 @@ type Loop[T Object, S any] struct {
 	// Backoff says how long to wait after a failure. Setup gives it [NewBackoff] where it is nil.
 	Backoff workqueue.TypedRateLimiter[types.NamespacedName]
 
-	// due is when an object that failed is tried again, by name.
+	// due is when an object that failed is tried again, and how it failed: a retry by name.
 	due sync.Map
+}
+
+// retry is a failure and when it is tried again.
+type retry struct {
+	at time.Time
+	of *outcome
 }
 
 // pass is one pass over one object.
@@ -162,6 +168,9 @@ func (p *pass[T, S]) advance(ctx context.Context, plan func(T, S) []Step) (*outc
 		if next == nil {
 			return rest, nil
 		}
+		if o := p.early(); o != nil {
+			return o, nil
+		}
 		if last != nil && next.same(*last) { // a step that changes nothing would be taken for ever
 			return outcomeOf(fmt.Errorf("%s: it was done, but nothing changed outside", next.Message), metav1.ConditionFalse), nil
 		}
@@ -171,6 +180,15 @@ func (p *pass[T, S]) advance(ctx context.Context, plan func(T, S) []Step) (*outc
 		last = next
 	}
 	return outcomeOf(Wait(v1alpha1.ProgressingReason, time.Second, errors.New("more steps follow")), ""), nil
+}
+
+// early returns the failure of the last step while it is too early to take one again.
+func (p *pass[T, S]) early() *outcome {
+	last, ok := p.due.Load(client.ObjectKeyFromObject(p.obj))
+	if !ok || !last.(retry).of.undone || !p.now.Before(last.(retry).at) {
+		return nil
+	}
+	return last.(retry).of
 }
 
 // next returns the first step that may be taken; with none, what the object rests on.
@@ -217,6 +235,8 @@ func (p *pass[T, S]) take(ctx context.Context, s Step) (*outcome, error) {
 	}
 	o := outcomeOf(s.Do(ctx), metav1.ConditionFalse)
 	switch {
+	case o != nil && o.verdict == failed:
+		o.undone = true
 	case o == nil || o.verdict == waiting && o.reason == s.Reason: // done, or begun
 		log.FromContext(ctx).Info(s.Message, "reason", s.Reason)
 		p.event(corev1.EventTypeNormal, s.Reason, "Step", s.Message)
@@ -283,13 +303,13 @@ func (p *pass[T, S]) conclude(ctx context.Context, o *outcome) error {
 
 // fail says after which time an object that failed is tried again. A pass that an event brings before that time and that
 // fails too does not make the wait longer.
-func (l *Loop[T, S]) fail(name types.NamespacedName) time.Duration {
+func (l *Loop[T, S]) fail(name types.NamespacedName, o *outcome) time.Duration {
 	now := l.Clock.Now()
-	if due, ok := l.due.Load(name); ok && now.Before(due.(time.Time)) {
-		return due.(time.Time).Sub(now)
+	if last, ok := l.due.Load(name); ok && now.Before(last.(retry).at) {
+		return last.(retry).at.Sub(now)
 	}
 	after := wait.Jitter(l.Backoff.When(name), jitter)
-	l.due.Store(name, now.Add(after))
+	l.due.Store(name, retry{now.Add(after), o})
 	return after
 }
 
@@ -310,7 +330,7 @@ func (l *Loop[T, S]) result(ctx context.Context, obj T, o *outcome) (ctrl.Result
 	}
 	switch o.verdict {
 	case failed:
-		after := l.fail(name)
+		after := l.fail(name, o)
 		log.FromContext(ctx).Error(o.err, "reconcile", "reason", o.reason, "again", after.Round(time.Millisecond))
 		return ctrl.Result{RequeueAfter: after}, nil
 	case stalled:

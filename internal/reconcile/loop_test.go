@@ -179,6 +179,7 @@ func TestReservationOutlivesTheStep(t *testing.T) {
 	w.must("ca")
 	w.site.boxes[99] = &box{Owner: "somebody", VMID: 99}
 	w.tap.fault = nil
+	w.after(time.Minute)
 	w.must("ca")
 	if diff := cmp.Diff([]string{"Create guest 100", "SetPower "}, w.site.did); diff != "" {
 		t.Errorf("the reserved VMID is used (-want +got):\n%s", diff)

@@ -31,6 +31,8 @@ type outcome struct {
 	reason  string
 	after   time.Duration
 	err     error
+	// undone says that a step did not succeed: no step is taken again before its time, whatever brings a pass.
+	undone bool
 }
 
 func (o *outcome) Error() string {
@@ -45,26 +47,33 @@ func (o *outcome) Unwrap() error { return o.err }
 // Wait says that something has to come by itself first: a task runs, a guest is locked. It is not a failure. The object
 // is looked at again after that time at the latest; Ready is False with the reason.
 func Wait(reason string, after time.Duration, err error) error {
-	return &outcome{waiting, metav1.ConditionFalse, reason, after, err}
+	return &outcome{verdict: waiting, ready: metav1.ConditionFalse, reason: reason, after: after, err: err}
 }
 
 // Stall says that only a new spec helps: what it asks for is refused for good, or belongs to somebody else.
 func Stall(reason string, err error) error {
-	return &outcome{stalled, metav1.ConditionFalse, reason, 0, err}
+	return &outcome{verdict: stalled, ready: metav1.ConditionFalse, reason: reason, err: err}
 }
 
 // Fail gives a failure that is tried again with backoff a reason of its own, and makes Ready False.
 func Fail(reason string, err error) error {
-	return &outcome{failed, metav1.ConditionFalse, reason, 0, err}
+	return &outcome{verdict: failed, ready: metav1.ConditionFalse, reason: reason, err: err}
+}
+
+// Undone is Fail for what a step began and what did not succeed, seen by Observe. Like a Do that fails, it keeps further
+// steps back until the failure's time is over, also when an event brings a pass before: a creation that fails for want of
+// space comes and goes in the list of guests, and each time would begin the next one.
+func Undone(reason string, err error) error {
+	return &outcome{verdict: failed, ready: metav1.ConditionFalse, reason: reason, err: err, undone: true}
 }
 
 // unknown is a wait during which nothing can be said about the outside.
 func unknown(reason string, after time.Duration, err error) error {
-	return &outcome{waiting, metav1.ConditionUnknown, reason, after, err}
+	return &outcome{verdict: waiting, ready: metav1.ConditionUnknown, reason: reason, after: after, err: err}
 }
 
 func rest(ready metav1.ConditionStatus, reason, format string, args ...any) error {
-	return &outcome{resting, ready, reason, 0, fmt.Errorf(format, args...)}
+	return &outcome{verdict: resting, ready: ready, reason: reason, err: fmt.Errorf(format, args...)}
 }
 
 // outcomeOf reads an error; what is no outcome yet is a failure during which Ready is as given.
@@ -74,7 +83,9 @@ func outcomeOf(err error, ready metav1.ConditionStatus) *outcome {
 	}
 	var o *outcome
 	if errors.As(err, &o) {
-		return &outcome{o.verdict, o.ready, o.reason, o.after, err}
+		whole := *o
+		whole.err = err
+		return &whole
 	}
-	return &outcome{failed, ready, v1alpha1.FailedReason, 0, err}
+	return &outcome{verdict: failed, ready: ready, reason: v1alpha1.FailedReason, err: err}
 }

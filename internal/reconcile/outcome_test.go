@@ -115,6 +115,7 @@ func TestOutcomes(t *testing.T) {
 			}
 
 			w.kind.observe, w.kind.plan = nil, nil
+			w.after(time.Minute)
 			w.must("ca")
 			w.isReady("ca")
 			if g := w.get("ca"); condition(g, v1alpha1.ReconcilingCondition)+condition(g, v1alpha1.StalledCondition) != "" {
@@ -190,6 +191,63 @@ func TestBackoffOfEvents(t *testing.T) {
 	}
 	w.after(first)
 	between(t, "the failure of the pass that was due doubles the wait", w.must("ca").RequeueAfter, 2*time.Second)
+}
+
+func TestNoStepBeforeItsTime(t *testing.T) {
+	type act struct {
+		reason string
+		then   func(w *world)
+		done   int // how often the step was tried in all
+	}
+	later := func(w *world) { w.after(2 * time.Second) }
+	for name, c := range map[string]struct {
+		observe, do error
+		acts        []act
+	}{
+		"a Do that fails": {do: errors.New("no space left"), acts: []act{
+			{"an event is no reason to try again", func(*world) {}, 1},
+			{"it is tried when its time has come", later, 2},
+			{"a new spec is tried at once", func(w *world) { w.edit("ca", func(g *v1alpha1.Guest) { g.Spec.Cores = ptr(2) }) }, 3},
+		}},
+		"what was begun and failed": {observe: Undone("CreateFailed", errors.New("no space left")), acts: []act{
+			{"the outside comes and goes, and each time brings an event", func(w *world) { w.kind.observe = nil }, 0},
+			{"it is tried when its time has come", later, 1},
+		}},
+		"what could not be seen": {observe: errors.New("cut"), acts: []act{
+			{"nothing is wrong with the step", func(w *world) { w.kind.observe = nil }, 1},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.host()
+			w.guest("ca")
+			done := 0
+			if c.observe != nil {
+				w.kind.observe = failWith(c.observe)
+			}
+			w.kind.plan = func(*v1alpha1.Guest, box) []Step {
+				return []Step{{Reason: "Act", Message: "act", Do: func(context.Context) error {
+					done++
+					if c.do != nil {
+						return c.do
+					}
+					return Wait("Act", time.Second, nil)
+				}}}
+			}
+			w.must("ca")
+			for _, a := range c.acts {
+				before, tried := ready(w.get("ca")), done
+				a.then(w)
+				w.must("ca")
+				if done != a.done {
+					t.Errorf("%s: tried %d times, want %d", a.reason, done, a.done)
+				}
+				if got := ready(w.get("ca")); done == tried && got != before {
+					t.Errorf("Ready = %q, want %q while nothing is tried", got, before)
+				}
+			}
+		})
+	}
 }
 
 func TestPace(t *testing.T) {

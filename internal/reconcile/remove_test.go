@@ -129,6 +129,7 @@ func TestDestroyedOnceHoweverOftenItIsTried(t *testing.T) {
 		failing("meta Guest", fault{before: errConflict}),
 	} {
 		w.tap.fault = f
+		w.after(10 * time.Minute)
 		_, _ = w.pass("ca")
 		if w.get("ca") == nil {
 			t.Fatal("it is gone too early")
@@ -138,6 +139,7 @@ func TestDestroyedOnceHoweverOftenItIsTried(t *testing.T) {
 		t.Errorf("the object is there, and the events say %v", got)
 	}
 	w.tap.fault = nil
+	w.after(10 * time.Minute)
 	w.must("ca")
 	if w.get("ca") != nil || w.site.count("Destroy guest 100") != 1 {
 		t.Errorf("did %v", w.site.did)
