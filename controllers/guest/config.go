@@ -252,11 +252,12 @@ func (d *draft) markFor(then map[string]string, detached []string) mark {
 		_, there := then[slot]
 		// What is taken out of a running guest may wait for a restart: the next observation tells.
 		leaving := d.running() && (slices.Contains(d.api.del, slot) || slices.Contains(d.root.del, slot))
-		if !d.slots[slot] && (there || leaving || d.waits(slot)) {
+		if slices.Contains(d.missed, slot) || !d.slots[slot] && (there || leaving || d.waits(slot)) {
 			m.slots = append(m.slots, slot)
 		}
 	}
 	slices.Sort(m.slots)
+	m.slots = slices.Compact(m.slots)
 	m.detached = d.lasting(detached)
 	return m
 }

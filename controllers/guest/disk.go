@@ -177,6 +177,9 @@ func (d *draft) disk(want v1alpha1.Disk) {
 		return
 	}
 	if !exists {
+		if d.astray(field, func(slot string) bool { return slot == want.Device }) {
+			return
+		}
 		storage := d.storageFor(field, want.Storage)
 		if storage == "" {
 			return

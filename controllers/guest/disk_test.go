@@ -4,6 +4,7 @@
 package guest_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -95,6 +96,52 @@ func TestDroppedMounts(t *testing.T) {
 	}
 	if !strings.Contains(s.Options["description"], "slots=net0 detached="+volume) {
 		t.Errorf("mark: %s", s.Options["description"])
+	}
+}
+
+// TestVolumeTakenOutByHand: no empty volume takes the place of one with data that a person took out.
+func TestVolumeTakenOutByHand(t *testing.T) {
+	for _, c := range []struct {
+		reason, slot string
+		guest        *v1alpha1.Guest
+	}{
+		{"a mount point", "mp0", container("web", webSpec)},
+		{"a disk", "scsi1", vm("web", func(s *v1alpha1.GuestSpec) {
+			s.VMID, s.Disks = ptr(int32(103)), []v1alpha1.Disk{{Device: "scsi1", Size: *size("3Gi")}}
+		})},
+	} {
+		t.Run(c.reason, func(t *testing.T) {
+			w := newWorld(t, pve.Options{})
+			w.create(c.guest)
+			w.ready("web")
+			volume, rest, _ := strings.Cut(w.state(103).Options[c.slot], ",")
+			volumes := len(w.sim.Volumes("local-lvm", "phoenix"))
+			if err := errors.Join(w.sim.Power(103, false), w.sim.DeleteConfig(103, c.slot)); err != nil {
+				t.Fatal(err)
+			}
+			w.until("it says what is missing", stalledBy(guest.VolumeDetachedReason), "web")
+			if got := w.get("web"); !strings.Contains(message(got), volume) {
+				t.Errorf("the message does not name %s: %s", volume, message(got))
+			}
+			if n := len(w.sim.Volumes("local-lvm", "phoenix")); n != volumes {
+				t.Errorf("%d volumes, want the %d from before", n, volumes)
+			}
+			if err := w.sim.SetConfig(103, c.slot, volume+","+rest); err != nil {
+				t.Fatal(err)
+			}
+			w.until("it is Ready with the volume in its place", isReady, "web")
+			if got := w.state(103).Options[c.slot]; !strings.HasPrefix(got, volume+",") {
+				t.Errorf("%s = %s, want %s", c.slot, got, volume)
+			}
+			if err := errors.Join(w.sim.Power(103, false), w.sim.DeleteConfig(103, c.slot)); err != nil {
+				t.Fatal(err)
+			}
+			w.until("it says so again", stalledBy(guest.VolumeDetachedReason), "web")
+			if err := w.sim.DeleteConfig(103, "unused0"); err != nil {
+				t.Fatal(err)
+			}
+			w.until("a new one is made once the old one is destroyed by hand", isReady, "web")
+		})
 	}
 }
 

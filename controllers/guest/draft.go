@@ -32,6 +32,8 @@ type draft struct {
 	detached []string
 	// recalled are devices that wait to leave and are declared again.
 	recalled []proxmox.PendingChange
+	// missed are slots of ours that somebody else emptied, and that are not filled anew.
+	missed []string
 	// slots are the devices that the spec declares.
 	slots map[string]bool
 	// declared are the configuration's keys that the spec has something to say of.

@@ -98,6 +98,9 @@ func (d *draft) unmount(field, slot string, m proxmox.MountPoint) {
 func (d *draft) volume(field, slot string, now proxmox.MountPoint, want v1alpha1.MountPoint, exists bool) {
 	size := want.Volume.Size.Value()
 	if !exists {
+		if d.astray(field, mountSlot.MatchString) {
+			return
+		}
 		storage := d.storageFor(field+".volume", want.Volume.Storage)
 		if storage == "" {
 			return

@@ -67,6 +67,7 @@ const (
 	ShrinkRefusedReason     = "ShrinkRefused"
 	MoveRefusedReason       = "MoveRefused"
 	DeviceTakenReason       = "DeviceTaken"
+	VolumeDetachedReason    = "VolumeDetached"
 	RootDiskMissingReason   = "RootDiskMissing"
 	PathNotAllowedReason    = "PathNotAllowed"
 	UnprivilegedReason      = "UnprivilegedDiffers"

@@ -79,3 +79,28 @@ func (d *draft) leaving(volume string) bool {
 		return p.Delete && !d.stays(p.Key) && strings.HasPrefix(p.Value, volume)
 	})
 }
+
+// astray refuses to make a volume where one of ours is missing that somebody else took out, and the guest still has
+// volumes that may be it: an empty one would stand in for the data.
+func (d *draft) astray(field string, ofKind func(slot string) bool) bool {
+	var missed []string
+	for _, slot := range d.seen.mark.slots {
+		if _, there := d.now[slot]; ofKind(slot) && !there && !d.waits(slot) {
+			missed = append(missed, slot)
+		}
+	}
+	var unused []string
+	for _, key := range slices.Sorted(maps.Keys(d.now)) {
+		if unusedSlot.MatchString(key) && !slices.Contains(d.seen.mark.detached, d.now[key]) {
+			unused = append(unused, d.now[key])
+		}
+	}
+	if len(missed) == 0 || len(unused) == 0 {
+		return false
+	}
+	d.missed = append(d.missed, missed...) // the mark goes on to name them
+	d.refuse(stall(VolumeDetachedReason, field,
+		"%s was taken out by somebody else, and there are unused volumes: %s; attach the right one there again in Proxmox, or destroy them there, or take %s out of the spec",
+		field, strings.Join(unused, ", "), field))
+	return true
+}
