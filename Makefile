@@ -40,7 +40,7 @@ bench: ## Measure what the documentation claims, as ratios within one run.
 
 cover: ## Measure statement coverage by package and in all.
 	@$(ASSETS); go test -coverpkg=./api/...,./cmd/...,./controllers/...,./internal/... -coverprofile=coverage.out \
-		$$(go list ./... | grep -v /test/e2e) >/dev/null; hack/coverage coverage.out
+		$$(go list ./... | grep -v /test/e2e) >coverage.log || { cat coverage.log; exit 1; }; hack/coverage coverage.out
 
 verify: ## Fail where generated files, formatting or module files are not up to date.
 	@hack/verify
@@ -78,4 +78,4 @@ undeploy: ## Remove the manager from the cluster; the declared objects and what 
 	$(KUBECTL) delete --ignore-not-found -n phoenix-system deployment/phoenix-manager
 
 clean: ## Remove what was built in this checkout.
-	rm -rf bin dist coverage.out .phoenix
+	rm -rf bin dist coverage.out coverage.log .phoenix
