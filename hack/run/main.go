@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	w, err := world.Start(ctx, world.Options{
 		Root: ".", Dir: ".phoenix", Manager: o.manager, Progress: os.Stdout,
-		Site: pve.Options{TaskTime: 800 * time.Millisecond},
+		Site: pve.Options{TaskTime: 300 * time.Millisecond},
 	})
 	defer func() { err = errors.Join(err, w.Stop()) }()
 	if err != nil {

@@ -87,6 +87,9 @@ type Client struct {
 	// onConfig is told the digest of every configuration that is read; nil for
 	// a client without a site.
 	onConfig func(vmid int, digest string)
+	// onTags is told that a guest's tags were written: whose the guests are
+	// shows in the next list. Nil for a client without a site.
+	onTags func()
 
 	mu       sync.Mutex
 	breakers map[string]*gobreaker.CircuitBreaker[struct{}] // by node, "" for the endpoint

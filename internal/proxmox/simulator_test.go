@@ -435,6 +435,38 @@ func TestTokenAndSite(t *testing.T) {
 
 // TestFollowedSite follows a simulated site: it tells a change made outside,
 // follows a task to its end and doubts what a blind token sees.
+// TestTagsShowAtOnce: whose a guest is does not wait for the next list, which is an hour away here.
+func TestTagsShowAtOnce(t *testing.T) {
+	s := simulate(t, pve.Options{Nodes: []string{"pve1"}})
+	told := make(chan []int, 16)
+	site, err := proxmox.NewSite(proxmox.SiteOptions{Endpoint: endpoint(s.Server), Interval: time.Hour, OnChange: func(v []int) { told <- v }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ended := make(chan struct{})
+	go func() { defer close(ended); site.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	if _, err := site.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	template := proxmox.Ref{Node: "pve1", Type: proxmox.QEMU, VMID: 9000}
+	if err := site.Client().SetConfig(ctx, template, "", map[string]string{"tags": "mine"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if list, ok := site.Snapshot(); ok && slices.Contains(list.Guests[9000].Tags, "mine") {
+			return
+		}
+		select {
+		case <-told:
+		case <-ctx.Done():
+			t.Fatal("the tag does not show")
+		}
+	}
+}
+
 func TestFollowedSite(t *testing.T) {
 	sim := simulate(t, pve.Options{Guests: []pve.GuestSpec{
 		{VMID: 101, Kind: "lxc", Config: "hostname: a\n", Running: true}, {VMID: 102, Kind: "lxc", Config: "hostname: b\n"},

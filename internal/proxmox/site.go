@@ -134,6 +134,7 @@ func NewSite(o SiteOptions) (*Site, error) {
 		slots:      slots{storages: map[string]int{}, templates: map[int]int{}},
 	}
 	client.onConfig = site.noteDigest
+	client.onTags = func() { site.join(false) }
 	return site, nil
 }
 

@@ -61,7 +61,13 @@ func (c *Client) SetConfig(ctx context.Context, r Ref, digest string, set map[st
 	if digest != "" {
 		params["digest"] = digest
 	}
-	return c.call(ctx, http.MethodPut, r.path("/config"), params, nil)
+	if err := c.call(ctx, http.MethodPut, r.path("/config"), params, nil); err != nil {
+		return err
+	}
+	if _, tagged := set["tags"]; tagged && c.onTags != nil {
+		c.onTags()
+	}
+	return nil
 }
 
 // Resize grows a disk ("rootfs", "mp0", "scsi0") to an absolute size such as
