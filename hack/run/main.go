@@ -78,20 +78,19 @@ func run(ctx context.Context, args []string) (err error) {
 // converge shows what becomes of every object until all are Ready, then prints their tables.
 func converge(ctx context.Context, w *world.World, timeout time.Duration) error {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+	over := time.After(timeout)
 	said := map[string]string{}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		states, err := w.States(ctx)
-		if err != nil && ctx.Err() == nil {
-			return err
+		if err != nil {
+			return interrupted(ctx, err)
 		}
 		for _, s := range states {
 			tell(said, s, time.Since(began))
 		}
-		if err == nil && world.AllReady(states) {
+		if world.AllReady(states) {
 			fmt.Printf("\nall %d objects are Ready after %.1f s\n\n", len(states), time.Since(began).Seconds())
 			return errors.Join(w.PrintTable(ctx, os.Stdout, "hosts"), newline(), w.PrintTable(ctx, os.Stdout, "guests"))
 		}
@@ -99,10 +98,20 @@ func converge(ctx context.Context, w *world.World, timeout time.Duration) error 
 		case <-tick.C:
 		case <-w.ManagerEnded():
 			return w.ManagerError()
+		case <-over:
+			return blockers(states, timeout)
 		case <-ctx.Done():
-			return blockers(ctx, states, timeout)
+			return interrupted(ctx, ctx.Err())
 		}
 	}
+}
+
+// interrupted says so in place of what an interruption broke.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errors.New("interrupted before every object was Ready")
+	}
+	return err
 }
 
 func tell(said map[string]string, s world.State, since time.Duration) {
@@ -119,10 +128,7 @@ func tell(said map[string]string, s world.State, since time.Duration) {
 }
 
 // blockers names every object that is not Ready.
-func blockers(ctx context.Context, states []world.State, timeout time.Duration) error {
-	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return errors.New("interrupted before every object was Ready")
-	}
+func blockers(states []world.State, timeout time.Duration) error {
 	lines := []string{fmt.Sprintf("not every object is Ready after %s:", timeout)}
 	for _, s := range states {
 		if !s.Ready {
