@@ -71,133 +71,65 @@ func foldText(key string, v *string) field {
 	return f
 }
 
-func number(key string, v *int) field {
+// plain is a value whose zero is the same as its absence, in the form that
+// parse reads and format writes.
+func plain[T comparable](key string, v *T, parse func(string) (T, error), format func(T) string) field {
+	var zero T
 	return field{
 		key: key,
 		read: func(s string) (err error) {
-			*v, err = strconv.Atoi(s)
+			*v, err = parse(s)
 			return err
 		},
 		write: func() string {
-			if *v == 0 {
+			if *v == zero {
 				return ""
 			}
-			return strconv.Itoa(*v)
+			return format(*v)
 		},
 		same: func(s string) bool {
-			n, err := strconv.Atoi(s)
-			return err == nil && n == *v
+			has, err := parse(s)
+			return err == nil && has == *v
 		},
 	}
 }
 
-// maybeNumber is a number where zero and absence differ.
-func maybeNumber(key string, v **int) field {
+// maybe is a value whose absence is something of its own.
+func maybe[T comparable](key string, v **T, parse func(string) (T, error), format func(T) string) field {
 	return field{
 		key: key,
 		read: func(s string) error {
-			n, err := strconv.Atoi(s)
-			*v = &n
+			has, err := parse(s)
+			*v = &has
 			return err
 		},
 		write: func() string {
 			if *v == nil {
 				return ""
 			}
-			return strconv.Itoa(**v)
+			return format(**v)
 		},
 		same: func(s string) bool {
-			n, err := strconv.Atoi(s)
-			return err == nil && *v != nil && n == **v
+			has, err := parse(s)
+			return err == nil && *v != nil && has == **v
 		},
 	}
 }
 
-func decimal(key string, v *float64) field {
-	return field{
-		key: key,
-		read: func(s string) (err error) {
-			*v, err = strconv.ParseFloat(s, 64)
-			return err
-		},
-		write: func() string {
-			if *v == 0 {
-				return ""
-			}
-			return strconv.FormatFloat(*v, 'f', -1, 64)
-		},
-		same: func(s string) bool {
-			n, err := strconv.ParseFloat(s, 64)
-			return err == nil && n == *v
-		},
-	}
-}
+func number(key string, v *int) field { return plain(key, v, strconv.Atoi, strconv.Itoa) }
+
+// maybeNumber is a number where zero and absence differ.
+func maybeNumber(key string, v **int) field { return maybe(key, v, strconv.Atoi, strconv.Itoa) }
+
+func decimal(key string, v *float64) field { return plain(key, v, parseDecimal, formatDecimal) }
 
 // flag is a boolean whose default is false: false and absent are the same.
-func flag(key string, v *bool) field {
-	return field{
-		key: key,
-		read: func(s string) (err error) {
-			*v, err = parseBool(s)
-			return err
-		},
-		write: func() string {
-			if *v {
-				return "1"
-			}
-			return ""
-		},
-		same: func(s string) bool {
-			b, err := parseBool(s)
-			return err == nil && b == *v
-		},
-	}
-}
+func flag(key string, v *bool) field { return plain(key, v, parseBool, formatBool) }
 
 // maybeFlag is a boolean whose absence is something of its own.
-func maybeFlag(key string, v **bool) field {
-	return field{
-		key: key,
-		read: func(s string) error {
-			b, err := parseBool(s)
-			*v = &b
-			return err
-		},
-		write: func() string {
-			switch {
-			case *v == nil:
-				return ""
-			case **v:
-				return "1"
-			}
-			return "0"
-		},
-		same: func(s string) bool {
-			b, err := parseBool(s)
-			return err == nil && *v != nil && b == **v
-		},
-	}
-}
+func maybeFlag(key string, v **bool) field { return maybe(key, v, parseBool, formatBool) }
 
-func size(key string, v *int64) field {
-	return field{
-		key: key,
-		read: func(s string) (err error) {
-			*v, err = ParseSize(s)
-			return err
-		},
-		write: func() string {
-			if *v == 0 {
-				return ""
-			}
-			return FormatSize(*v)
-		},
-		same: func(s string) bool {
-			n, err := ParseSize(s)
-			return err == nil && n == *v
-		},
-	}
-}
+func size(key string, v *int64) field { return plain(key, v, ParseSize, FormatSize) }
 
 func list(key, separator string, v *[]string) field {
 	join := func() string { return strings.Join(*v, separator) }
@@ -220,3 +152,14 @@ func parseBool(s string) (bool, error) {
 	}
 	return false, fmt.Errorf("parse boolean %q", s)
 }
+
+func formatBool(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
+func parseDecimal(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
+
+func formatDecimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
