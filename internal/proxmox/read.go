@@ -293,45 +293,6 @@ func (c *Client) Task(ctx context.Context, upid UPID) (Task, error) {
 	return task, nil
 }
 
-// Tasks lists the running and the latest tasks of all nodes, newest first:
-// some 25 a node, those that the token may see.
-func (c *Client) Tasks(ctx context.Context) ([]Task, error) {
-	return c.tasks(ctx, "/cluster/tasks", nil)
-}
-
-// GuestTasks lists the latest tasks on one node whose ID is the VMID, newest
-// first, running ones included. A clone's task has its template's VMID.
-func (c *Client) GuestTasks(ctx context.Context, node string, vmid, limit int) ([]Task, error) {
-	return c.tasks(ctx, "/nodes/"+url.PathEscape(node)+"/tasks", map[string]string{
-		"vmid": strconv.Itoa(vmid), "limit": strconv.Itoa(limit), "source": "all",
-	})
-}
-
-func (c *Client) tasks(ctx context.Context, path string, query map[string]string) ([]Task, error) {
-	var rows []struct {
-		UPID   scalar  `json:"upid"`
-		End    integer `json:"endtime"`
-		Status scalar  `json:"status"`
-	}
-	if err := c.get(ctx, path, query, &rows); err != nil {
-		return nil, err
-	}
-	tasks := make([]Task, 0, len(rows))
-	for _, row := range rows {
-		task, err := ParseUPID(string(row.UPID))
-		if err != nil {
-			continue // a list is of use without the row of a future version
-		}
-		task.State = TaskRunning
-		if row.End != 0 || row.Status != "" && row.Status != "RUNNING" {
-			task.judge(string(row.Status))
-		}
-		tasks = append(tasks, task)
-	}
-	slices.SortStableFunc(tasks, func(a, b Task) int { return b.Started.Compare(a.Started) })
-	return tasks, nil
-}
-
 // TaskLog returns the last lines of a task's log.
 func (c *Client) TaskLog(ctx context.Context, upid UPID, lines int) ([]string, error) {
 	const page, pages = 500, 20

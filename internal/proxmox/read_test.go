@@ -121,20 +121,6 @@ func TestReads(t *testing.T) {
 			func(ctx context.Context, c *Client) (any, error) { return c.Interfaces(ctx, vm) },
 			[]Interface{{Name: "eth0", MAC: "bc:24:11:73:4c:0a", Addresses: prefixes("10.99.0.100/24")}}, "",
 		},
-		"tasks": {
-			"a running one has no end, rows of the future are passed over", "/cluster/tasks",
-			`[{"upid":"` + upidStart + `","status":"OK","endtime":1795288654,"saved":"1","tokenid":"t1","user":"root@pam"},
-			{"upid":"UPID:pve1:00000564:0003D0DD:6B01EE4D:vzdump::root@pam:"},{"upid":"???"}]`,
-			func(ctx context.Context, c *Client) (any, error) { return c.Tasks(ctx) },
-			[]Task{
-				{UPID: "UPID:pve1:00000564:0003D0DD:6B01EE4D:vzdump::root@pam:", Node: "pve1", Type: "vzdump", User: "root@pam", State: TaskRunning, Started: time.Unix(0x6B01EE4D, 0).UTC()},
-				{UPID: upidStart, Node: "pve1", Type: "vzstart", ID: "101", User: "root@pam!t1", State: TaskSucceeded, Exit: "OK", Started: time.Unix(0x6B01EE4C, 0).UTC()},
-			}, "",
-		},
-		"guest tasks": {
-			"running ones too", "/nodes/pve1/tasks", `[]`,
-			func(ctx context.Context, c *Client) (any, error) { return c.GuestTasks(ctx, "pve1", 101, 5) }, []Task{}, "limit=5&source=all&vmid=101",
-		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
