@@ -27,6 +27,20 @@ const (
 	RunningCondition = "Running"
 )
 
+// Conditions of a HostService, and of a Guest that mounts an export.
+const (
+	// ServingCondition of a HostService: the service answers.
+	ServingCondition = "Serving"
+	// ExportedCondition of an nfs HostService: every declared export can be mounted.
+	ExportedCondition = "Exported"
+	// EnforcedCondition of a firewall HostService: its rules are in force, and Phoenix still reaches the Host.
+	EnforcedCondition = "Enforced"
+	// ShadowedCondition of a firewall HostService stands while a foreign rule is above ours.
+	ShadowedCondition = "Shadowed"
+	// MountedCondition of a Guest with nfsMounts: all of them are mounted.
+	MountedCondition = "Mounted"
+)
+
 // Reasons of the Ready condition that the loop itself gives. A kind adds its own.
 const (
 	// InSyncReason: the outside agrees with the spec.

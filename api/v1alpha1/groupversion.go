@@ -17,6 +17,7 @@ func AddToScheme(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion,
 		&Host{}, &HostList{},
 		&Guest{}, &GuestList{},
+		&HostService{}, &HostServiceList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

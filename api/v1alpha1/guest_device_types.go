@@ -53,8 +53,8 @@ type Disk struct {
 }
 
 // MountPoint mounts a volume or a directory of the node into a container.
-// +kubebuilder:validation:XValidation:rule="has(self.volume) != has(self.bind)",message="a mount point needs exactly one of volume and bind"
-// +kubebuilder:validation:XValidation:rule="!has(self.bind) || !has(self.backup)",message="backup is for a volume; a bind mount is never backed up"
+// +kubebuilder:validation:XValidation:rule="(has(self.volume) ? 1 : 0) + (has(self.bind) ? 1 : 0) + (has(self.export) ? 1 : 0) == 1",message="a mount point needs exactly one of volume, bind and export"
+// +kubebuilder:validation:XValidation:rule="has(self.volume) || !has(self.backup)",message="backup is for a volume; a bind mount is never backed up"
 type MountPoint struct {
 	// path in the container.
 	// +required
@@ -68,6 +68,10 @@ type MountPoint struct {
 	// bind is a directory of the node. It is refused to API tokens and is set over SSH.
 	// +optional
 	Bind *Bind `json:"bind,omitempty"`
+	// export is an export of an nfs HostService on the same Host, mounted as the directory that it is on the node. It is set
+	// over SSH, once it is Exported. An export on another machine is for a VM.
+	// +optional
+	Export *ExportReference `json:"export,omitempty"`
 	// readOnly mounts it read-only.
 	// +optional
 	ReadOnly *bool `json:"readOnly,omitempty"`

@@ -51,6 +51,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.agent)",message="agent is for a VM; a container needs none"
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.swap)",message="swap is for a container; a VM has balloon"
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.mountPoints)",message="mountPoints is for a container; give a VM disks"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.nfsMounts)",message="nfsMounts is for a VM; an unprivileged container cannot mount NFS, give it mountPoints[].export"
+// +kubebuilder:validation:XValidation:rule="!has(self.nfsMounts) || (has(self.agent) && self.agent)",message="nfsMounts needs agent: true: the VM is reached through its guest agent"
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.features)",message="features is for a container"
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.unprivileged)",message="unprivileged is for a container"
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.source) || !has(self.source.template)",message="source.template is for a container; a VM is made with source.clone or without a source"
@@ -131,6 +133,12 @@ type GuestSpec struct {
 	// +listMapKey=path
 	// +kubebuilder:validation:MaxItems=64
 	MountPoints []MountPoint `json:"mountPoints,omitempty"`
+	// nfsMounts of a VM: exports of nfs HostServices that it mounts. It needs agent: true.
+	// +optional
+	// +listType=map
+	// +listMapKey=path
+	// +kubebuilder:validation:MaxItems=16
+	NFSMounts []NFSMount `json:"nfsMounts,omitempty"`
 	// networks of the guest.
 	// +optional
 	// +listType=map

@@ -214,6 +214,15 @@ type HostAllow struct {
 	// +kubebuilder:validation:items:MaxLength=256
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^(/[-A-Za-z0-9._]+)+$') && !self.contains('/../') && !self.endsWith('/..') && !self.contains('/./') && !self.endsWith('/.')",message="a path must be absolute and not /, without '.' and '..', of letters, digits and - . _, for example /srv/data"
 	BindMountPaths []string `json:"bindMountPaths,omitempty"`
+	// exportPaths are the directories on the nodes that an nfs HostService may export, each with all that is below it.
+	// Containers may mount such an export by its name.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^(/[-A-Za-z0-9._]+)+$') && !self.contains('/../') && !self.endsWith('/..') && !self.contains('/./') && !self.endsWith('/.')",message="a path must be absolute and not /, without '.' and '..', of letters, digits and - . _, for example /srv/data"
+	ExportPaths []string `json:"exportPaths,omitempty"`
 }
 
 // HostNode is a node of the Proxmox site as observed.
