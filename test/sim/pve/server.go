@@ -44,6 +44,9 @@ type Options struct {
 	Workers int
 	// NoSSH leaves out the nodes' SSH doors.
 	NoSSH bool
+	// Listener, if set, serves the API first, instead of Listen; Resume listens
+	// at the same address.
+	Listener net.Listener
 }
 
 // Server is a running site. Its methods may be called at any time, by any
@@ -218,10 +221,14 @@ func (s *Server) Resume() error {
 	if s.http != nil {
 		return errors.New("open the api: it is open")
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(s.ctx, "tcp", s.addr)
-	if err != nil {
-		return fmt.Errorf("open the api: %w", err)
+	l := s.opts.Listener
+	s.opts.Listener = nil
+	if l == nil {
+		var lc net.ListenConfig
+		var err error
+		if l, err = lc.Listen(s.ctx, "tcp", s.addr); err != nil {
+			return fmt.Errorf("open the api: %w", err)
+		}
 	}
 	s.addr = l.Addr().String()
 	s.URL = "https://" + s.addr

@@ -155,6 +155,15 @@ func (m *machine) execute(ctx context.Context, args []string) error {
 	return nil
 }
 
+func (m *machine) run(argv []string) int {
+	run, ok := programs()[programName(argv[0])]
+	if !ok {
+		fmt.Fprintf(m.stderr, "%s: command not found\n", argv[0])
+		return 127
+	}
+	return run(m, argv)
+}
+
 // programName is a program's name without the folders that hold programs.
 func programName(arg string) string {
 	switch path.Dir(arg) {
