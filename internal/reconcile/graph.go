@@ -102,7 +102,7 @@ func (g *Graph) in(ctx context.Context, namespace string) ([]node, error) {
 func (g *Graph) referrers(ctx context.Context, kind, namespace, name string) ([]node, error) {
 	nodes, err := g.in(ctx, namespace)
 	return slices.DeleteFunc(nodes, func(n node) bool {
-		return !slices.ContainsFunc(n.refs, func(r Ref) bool { return r.Kind == kind && r.Name == name })
+		return !slices.ContainsFunc(n.refs, func(r Ref) bool { return r.Kind == kind && (r.Name == name || r.Name == "") })
 	}), err
 }
 

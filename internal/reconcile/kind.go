@@ -103,7 +103,8 @@ func (s Step) same(other Step) bool {
 
 // Ref is what one object says of another one, or of a Secret, in its namespace.
 type Ref struct {
-	// Kind and Name of the target. Kind is one of this API group's, or "Secret".
+	// Kind and Name of the target. Kind is one of this API group's, or "Secret". Without a Name, every object of the kind
+	// in the namespace is meant; such a reference is soft.
 	Kind, Name string
 	// Condition of the target that must be True before a step is taken. Empty: nothing waits.
 	Condition string
@@ -131,6 +132,9 @@ func Hard(kind, name, condition string) Ref {
 
 // Soft is a reference by which a change re-queues; nothing waits, nothing blocks deletion.
 func Soft(kind, name string) Ref { return Ref{Kind: kind, Name: name} }
+
+// Every is a soft reference to all objects of a kind: a change of any of them re-queues, and so does a new one.
+func Every(kind string) Ref { return Ref{Kind: kind} }
 
 // HeldSecret is a reference to a Secret that a clean-up will need.
 func HeldSecret(name string) Ref { return Ref{Kind: "Secret", Name: name, Held: true} }

@@ -356,3 +356,20 @@ func TestHeldIn(t *testing.T) {
 		t.Errorf("held Secrets = %v of a list that failed", got)
 	}
 }
+
+func TestAroundEvery(t *testing.T) {
+	w := newWorld(t)
+	w.host()
+	w.refer(map[string][]Ref{"dns": {Every("Guest")}, "apart": {Every("Secret")}})
+	for _, n := range []string{"dns", "apart"} {
+		w.guest(n)
+		w.must(n)
+	}
+	queue := &requests{}
+	w.guest("new")
+	w.guests.around("Guest").Generic(t.Context(), event.GenericEvent{Object: w.get("new")}, queue)
+	if got := sorted(queue.got); !slices.Equal(got, []string{"dns"}) {
+		t.Errorf("a new Guest brings %v, want dns alone, which refers to all Guests", got)
+	}
+	w.must("dns") // it waits for nobody
+}
