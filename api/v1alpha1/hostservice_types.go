@@ -85,7 +85,7 @@ type ExportStatus struct {
 // HostService is one service on a Host or in a Guest.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:categories=phoenix
+// +kubebuilder:resource:shortName=hs,categories=phoenix
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Service",type=string,JSONPath=`.status.service`

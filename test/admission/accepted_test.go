@@ -93,6 +93,53 @@ shutdownTimeout: 1h`},
 		{"a linked clone by name", vm, `source: {clone: {name: debian-12-cloud, mode: Linked}}`},
 		{"a clone of another Guest", vm, `source: {clone: {guestRef: {name: golden}}}`},
 		{"ballooning turned off", vm, `{memory: 1Gi, balloon: "0"}`},
+		{"an export as a mount point", container, `mountPoints: [{path: /mnt/data, export: {serviceRef: {name: nfs}, name: data}, readOnly: true}]`},
+		{"exports that a VM mounts", vm, `{agent: true, nfsMounts: [{path: /mnt/data, export: {serviceRef: {name: nfs}, name: data}, readOnly: true}]}`},
+		{"directories to export", host, `allow: {exportPaths: [/srv]}`},
+		{"the smallest dnsmasq", dnsmasq, `{}`},
+		{"dnsmasq in a guest", dnsmasq, `{hostRef: null, guestRef: {name: dns}}`},
+		{"every field of dnsmasq", dnsmasq, `
+node: phoenix
+dependsOn: [{kind: HostService, name: firewall}]
+dnsmasq:
+  listenAddresses: [10.0.0.13, "fd00::13"]
+  upstreams: [9.9.9.9, "2620:fe::fe"]
+  domain: phoenix.lan
+  publishGuests: false
+  records:
+  - {name: nas, addresses: [10.0.0.20, "fd00::20"]}
+  - {name: apps.phoenix.lan, addresses: [10.0.0.153], subdomains: true}
+  - {name: www, cname: nginx}
+  - {name: phoenix.lan, text: ["v=spf1 -all", "a b"]}
+  - {name: _ldap._tcp, srv: {target: nas, port: 389, priority: 10, weight: 5}}
+  zones: [{domain: example.org, servers: [192.168.1.1]}, {domain: 168.192.in-addr.arpa, servers: ["fd00::1"]}]
+  dhcp:
+    ranges: [{first: 10.0.0.200, last: 10.0.0.250, lease: 12h}]
+    gateway: 10.0.0.1
+    reservations: [{guestRef: {name: printer}, device: net1, address: 10.0.0.30}]`},
+		{"the smallest firewall", firewall, `{}`},
+		{"every field of the firewall", firewall, `
+firewall:
+  flows: Derive
+  exclusive: true
+  datacenter:
+    enabled: true
+    policyIn: Drop
+    policyOut: Accept
+    aliases: [{name: office, address: 10.0.0.0/24, comment: the office}]
+    ipSets: [{name: admins, entries: [{address: 10.0.0.7}, {guestRef: {name: admin}}, {address: 10.0.0.128/25, except: true}], comment: who may}]
+    rules:
+    - {action: Accept, macro: SSH, source: {ipSet: admins}, log: info, comment: admins}
+    - {direction: Out, action: Reject, protocol: udp, ports: "53", destination: {address: 8.8.8.8}, enabled: false}
+    - {action: Accept, protocol: icmp, icmpType: echo-request, interface: vmbr0}
+  nodes: [{name: pve1, enabled: true, rules: [{action: Accept, protocol: tcp, ports: "80,443,8000:8080", sourcePorts: "1024:65535", source: {alias: office}}]}]
+  guests: [{name: nginx, enabled: true, policyIn: Drop, policyOut: Accept, dhcp: true, macFilter: true, ipFilter: true, rules: [{action: Accept, source: {guestRef: {name: traefik}}}]}]`},
+		{"every field of nfs", nfs, `
+nfs:
+  server: Ganesha
+  address: 10.0.0.13
+  exports:
+  - {name: media, path: /srv/media, owner: "100000", group: nogroup, mode: "2770", clients: [{guestRef: {name: a}, readOnly: true, squash: All, async: true}, {cidr: "fd00::/64", squash: None}, {cidr: 10.0.0.102/32}]}`},
 		{"a balloon in another unit", vm, `{memory: 2Gi, balloon: 2048Mi}`},
 	} {
 		t.Run(tc.reason, func(t *testing.T) {
@@ -107,7 +154,7 @@ shutdownTimeout: 1h`},
 // TestNothingFilledIn proves that what the user did not say is not said for them: a GitOps tool sees no difference.
 func TestNothingFilledIn(t *testing.T) {
 	t.Parallel()
-	for kind, base := range map[string]string{"host": host, "container": container, "vm": vm} {
+	for kind, base := range map[string]string{"host": host, "container": container, "vm": vm, "dnsmasq": dnsmasq, "firewall": firewall, "nfs": nfs} {
 		o := object(t, base, "unset-"+kind, `{}`)
 		want := o.DeepCopy().Object["spec"]
 		if err := kube.Create(t.Context(), o, client.FieldValidation(metav1.FieldValidationStrict)); err != nil {

@@ -30,6 +30,12 @@ func TestChanges(t *testing.T) {
 		{"an owner declared later", host, `{}`, `ownerID: b`, "ownerID", "make a new Host"},
 		{"an owner not declared any more", host, `ownerID: a`, `ownerID: null`, "ownerID", "make a new Host"},
 
+		{"another service", dnsmasq, `{}`, `{dnsmasq: null, firewall: {}}`, "service", "make a new HostService"},
+		{"a service on another Host", nfs, `{}`, `hostRef: {name: other}`, "hostRef", "make a new HostService"},
+		{"a service that moves into a guest", dnsmasq, `{}`, `{hostRef: null, guestRef: {name: dns}}`, "hostRef", "make a new HostService"},
+		{"a service on another node", nfs, `node: pve1`, `node: pve2`, "node", "make a new HostService"},
+		{"another record", dnsmasq, `{}`, `dnsmasq: {records: [{name: nas, addresses: [10.0.0.20]}]}`, "", ""},
+
 		{"a VMID declared later", vm, `{}`, `vmid: 200`, "", ""},
 		{"another source, which has no meaning any more", vm, `source: {clone: {vmid: 9000}}`, `source: null`, "", ""},
 		{"another hostname", vm, `hostname: a`, `hostname: b`, "", ""},

@@ -33,6 +33,11 @@ func TestColumns(t *testing.T) {
 			map[string]any{"vmid": 103, "node": "phoenix", "addresses": []any{"10.0.0.10", "fd00::10"}},
 			[]string{"NAME", "READY", "STATUS", "TYPE", "VMID", "NODE", "IP", "AGE"}, []string{"row", "True", "InSync", "Container", "103", "phoenix", "10.0.0.10"},
 		},
+		{
+			"hostservices", dnsmasq,
+			map[string]any{"service": "dnsmasq", "machine": "Host/phoenix"},
+			[]string{"NAME", "READY", "STATUS", "SERVICE", "MACHINE", "AGE"}, []string{"row", "True", "InSync", "dnsmasq", "Host/phoenix"},
+		},
 	} {
 		t.Run(tc.resource, func(t *testing.T) {
 			t.Parallel()
@@ -104,7 +109,7 @@ func TestNames(t *testing.T) {
 			got[r.Name] = append(append([]string{r.SingularName}, r.ShortNames...), r.Categories...)
 		}
 	}
-	want := map[string][]string{"hosts": {"host", "phoenix"}, "guests": {"guest", "gu", "phoenix"}}
+	want := map[string][]string{"hosts": {"host", "phoenix"}, "guests": {"guest", "gu", "phoenix"}, "hostservices": {"hostservice", "hs", "phoenix"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
