@@ -131,7 +131,7 @@ func (w *world) start() *manager {
 func (w *world) newLoop(m *manager) *reconcile.Loop[*v1alpha1.Guest, guest.Seen] {
 	shells := map[string]guest.Shell{}
 	for _, node := range w.sim.SSH {
-		conn, err := machine.New(machine.Config{Address: node.Address, Key: secret.Secret(node.ClientKeyPEM), HostKeys: []string{node.HostKey}})
+		conn, err := machine.Dial(machine.SSH{Address: node.Address, Key: secret.Secret(node.ClientKeyPEM), HostKeys: []string{node.HostKey}})
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -53,7 +53,7 @@ const (
 // config is everything that the connections of one Host are made from. Two that are equal make the same connections.
 type config struct {
 	endpoint proxmox.Endpoint
-	nodes    map[string]machine.Config
+	nodes    map[string]machine.SSH
 	// sshErr is why nodes is empty although the Host declares SSH; text, so that two can be compared.
 	sshErr, sshReason string
 }
@@ -127,10 +127,10 @@ func (r *reader) readSSH(c *config, ssh *v1alpha1.HostSSH) error {
 		c.sshReason, c.sshErr = SecretMissing, r.err.Error()
 		return nil
 	}
-	c.nodes = make(map[string]machine.Config, len(ssh.Nodes))
+	c.nodes = make(map[string]machine.SSH, len(ssh.Nodes))
 	for _, n := range ssh.Nodes {
-		cfg := machine.Config{Address: n.Address, User: ssh.User, Key: key, HostKeys: n.HostKeys}
-		if _, err := machine.New(cfg); err != nil {
+		cfg := machine.SSH{Address: n.Address, User: ssh.User, Key: key, HostKeys: n.HostKeys}
+		if _, err := machine.Dial(cfg); err != nil {
 			c.nodes, c.sshReason = nil, SecretInvalid
 			c.sshErr = fmt.Sprintf("prepare SSH to node %s: %v (the key is entry %s of Secret/%s)", n.Name, err, ssh.KeySecretRef.Key, ssh.KeySecretRef.Name)
 			return nil

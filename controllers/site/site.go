@@ -45,7 +45,7 @@ func (p *Pool) open(name types.NamespacedName, c config) (*Site, error) {
 	}
 	for node, cfg := range c.nodes {
 		cfg.Clock = p.options.Clock
-		conn, err := machine.New(cfg)
+		conn, err := machine.Dial(cfg)
 		if err != nil {
 			return nil, fmt.Errorf("prepare SSH to node %s: %w", node, err)
 		}

@@ -1,94 +1,56 @@
 // SPDX-FileCopyrightText: The Phoenix Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// Package machine reaches Linux machines and holds them in a declared state.
+// It runs commands over SSH, in containers of a node, and through the QEMU
+// guest agent; on top of that it observes a State in one round trip, plans the
+// difference, and makes it by one script that leaves nothing half done. It
+// knows neither Kubernetes nor what a machine is for.
 package machine
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sync"
-
-	"golang.org/x/crypto/ssh"
+	"strings"
 )
 
-// run runs a command line in a session and gives its place back when the
-// session has ended, which may be later than the return.
-func (c *Conn) run(ctx context.Context, session *ssh.Session, line string, stdin []byte) (Result, error) {
-	full := make(chan struct{})
-	overflow := sync.OnceFunc(func() { close(full) })
-	stdout, stderr := &bounded{overflow: overflow}, &bounded{overflow: overflow}
-	session.Stdout, session.Stderr = stdout, stderr
-	ended := make(chan error, 1)
-	go func() {
-		defer func() { <-c.room }()
-		ended <- carryOut(session, line, stdin)
-		_ = session.Close()
-	}()
-	select {
-	case err := <-ended:
-		if stdout.over || stderr.over {
-			return Result{}, ErrOutputTooLong
-		}
-		var exit *ssh.ExitError
-		if errors.As(err, &exit) {
-			return Result{Stdout: stdout.data, Stderr: stderr.data, ExitCode: exit.ExitStatus()}, nil
-		}
-		return Result{Stdout: stdout.data, Stderr: stderr.data}, err
-	case <-full:
-		kill(session)
-		return Result{}, ErrOutputTooLong
-	case <-ctx.Done():
-		kill(session)
-		return Result{}, context.Cause(ctx)
-	}
+// Runner runs commands as root on one machine. The arguments reach a command
+// as they are; secrets belong into stdin. An exit code is data: the error says
+// that the command could not be run, or, when IsAway, that nobody knows.
+// *Conn is a Runner.
+type Runner interface {
+	Run(ctx context.Context, argv []string, stdin []byte) (Result, error)
 }
 
-// carryOut starts the command, feeds it and waits for its end.
-func carryOut(session *ssh.Session, line string, stdin []byte) error {
-	// A pipe of our own: a command that ends without reading all of its input
-	// has not failed.
-	input, err := session.StdinPipe()
-	if err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-	if err := session.Start(line); err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-	go func() {
-		_, _ = input.Write(stdin)
-		_ = input.Close()
-	}()
-	err = session.Wait()
-	var exit *ssh.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return fmt.Errorf("connection broke, outcome unknown: %w", err)
-	}
-	return err
+// Result is what a command did. That it exited with another code than 0 is no
+// error: the caller knows what it means.
+type Result struct {
+	Stdout, Stderr []byte
+	ExitCode       int // 128 + the signal's number when a signal ended it
 }
 
-// kill ends a command without waiting for a machine that may not answer.
-func kill(session *ssh.Session) {
-	go func() {
-		_ = session.Signal(ssh.SIGKILL)
-		_ = session.Close()
-	}()
+// IsAway says of an error that the machine could not be reached, or that the
+// connection broke or took too long: what the command did is unknown. It is
+// worth a wait, not a complaint. A machine that shows a wrong host key or
+// refuses the key is not away.
+func IsAway(err error) bool {
+	var away *awayError
+	return errors.As(err, &away)
 }
 
-// bounded keeps an output of up to maxOutput bytes.
-type bounded struct {
-	data     []byte
-	over     bool
-	overflow func()
-}
+// awayError marks what IsAway finds; it adds no words.
+type awayError struct{ error }
 
-// Write takes what fits and refuses the rest.
-func (b *bounded) Write(p []byte) (int, error) {
-	if len(b.data)+len(p) > maxOutput {
-		b.over = true
-		b.overflow()
-		return 0, ErrOutputTooLong
+func (a *awayError) Unwrap() error { return a.error }
+
+// markAway marks an error of a transport, unless it says something of the
+// machine's or the caller's configuration.
+func markAway(err error) error {
+	var shown *HostKeyError
+	switch {
+	case err == nil, IsAway(err), errors.As(err, &shown), errors.Is(err, ErrOutputTooLong), errors.Is(err, context.Canceled),
+		strings.Contains(err.Error(), "unable to authenticate"):
+		return err
 	}
-	b.data = append(b.data, p...)
-	return len(p), nil
+	return &awayError{err}
 }

@@ -97,13 +97,13 @@ func (h *host) pinned() []string {
 	return []string{strings.TrimSpace(string(ssh.MarshalAuthorizedKey(h.key.PublicKey())))}
 }
 
-func (h *host) config() Config {
-	return Config{Address: h.address, Key: h.client, HostKeys: h.pinned()}
+func (h *host) config() SSH {
+	return SSH{Address: h.address, Key: h.client, HostKeys: h.pinned()}
 }
 
 func (h *host) conn(t *testing.T) *Conn {
 	t.Helper()
-	c, err := New(h.config())
+	c, err := Dial(h.config())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,6 @@
 // SPDX-FileCopyrightText: The Phoenix Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package machine reaches Linux machines: it runs commands on them over SSH.
-// It knows neither Kubernetes nor what a machine is for.
 package machine
 
 import (
@@ -39,20 +37,13 @@ var (
 	ErrClosed = errors.New("connection is closed")
 )
 
-// Config says how to reach one machine.
-type Config struct {
+// SSH says how to reach one machine.
+type SSH struct {
 	Address  string        // "host" or "host:port"; port 22 when it has none
 	User     string        // "root" when empty
 	Key      secret.Secret // a private key in PEM, without a passphrase
 	HostKeys []string      // lines of known_hosts or authorized_keys; at least one
 	Clock    clock.Clock   // times the keep-alives; nil: the real one
-}
-
-// Result is what a command did. That it exited with another code than 0 is no
-// error: the caller knows what it means.
-type Result struct {
-	Stdout, Stderr []byte
-	ExitCode       int // 128 + the signal's number when a signal ended it
 }
 
 // Conn is one connection to a machine, made on the first Run and made again on
@@ -70,9 +61,9 @@ type Conn struct {
 	closed bool
 }
 
-// New reads the configuration. It makes no connection; it returns an error
+// Dial reads the configuration. It makes no connection; it returns an error
 // when the key or a host key cannot be read or when no host key is pinned.
-func New(cfg Config) (*Conn, error) {
+func Dial(cfg SSH) (*Conn, error) {
 	signer, err := ssh.ParsePrivateKey(cfg.Key.Reveal())
 	if err != nil {
 		return nil, errors.New("read SSH key: it is not a private key in PEM without a passphrase")
@@ -165,7 +156,7 @@ func (c *Conn) Close() error {
 
 // wrap names the machine and the command, but not its arguments.
 func (c *Conn) wrap(argv []string, err error) error {
-	return fmt.Errorf("run %s on %s: %w", argv[0], c.address, err)
+	return fmt.Errorf("run %s on %s: %w", argv[0], c.address, markAway(err))
 }
 
 // session opens a session. Nothing of the command has been sent yet, so when

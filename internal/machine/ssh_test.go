@@ -59,32 +59,32 @@ func TestRun(t *testing.T) {
 	}
 }
 
-func TestNewRefuses(t *testing.T) {
+func TestDialRefuses(t *testing.T) {
 	hostKey, key := newKey(t)
 	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(hostKey.PublicKey())))
 	cases := map[string]struct {
 		reason string
-		config Config
+		config SSH
 		want   string // part of the error; empty: accepted
 	}{
-		"authorized_keys": {"a type and a key", Config{Address: "10.0.0.13", Key: key, HostKeys: []string{line}}, ""},
-		"known_hosts":     {"as ssh-keyscan prints it, comments and all", Config{Address: "10.0.0.13:2222", Key: key, HostKeys: []string{"# 10.0.0.13:22 SSH-2.0", "10.0.0.13,pve " + line + " root@pve\n"}}, ""},
-		"file":            {"a whole file in one", Config{Address: "::1", Key: key, HostKeys: []string{"\n[::1]:22 " + line + "\n" + line + "\n"}}, ""},
-		"none":            {"any host key is never accepted", Config{Address: "10.0.0.13", Key: key}, "none is pinned"},
-		"comment":         {"nor with a comment alone", Config{Address: "10.0.0.13", Key: key, HostKeys: []string{"# later", ""}}, "none is pinned"},
-		"marker":          {"an authority would sign for any host", Config{Address: "10.0.0.13", Key: key, HostKeys: []string{"@cert-authority * " + line}}, "marker"},
-		"half":            {"a host alone", Config{Address: "10.0.0.13", Key: key, HostKeys: []string{"10.0.0.13 ssh-ed25519"}}, "type and a key"},
-		"garbled":         {"not a key", Config{Address: "10.0.0.13", Key: key, HostKeys: []string{"ssh-ed25519 AAAA"}}, "read host key"},
-		"no key":          {"an empty Secret", Config{Address: "10.0.0.13", HostKeys: []string{line}}, "private key"},
-		"not a key":       {"the error must not show it", Config{Address: "10.0.0.13", Key: "p4ssword", HostKeys: []string{line}}, "private key"},
-		"no address":      {"nothing to dial", Config{Key: key, HostKeys: []string{line}}, "address"},
-		"port":            {"not a port", Config{Address: "10.0.0.13:ssh", Key: key, HostKeys: []string{line}}, "address"},
+		"authorized_keys": {"a type and a key", SSH{Address: "10.0.0.13", Key: key, HostKeys: []string{line}}, ""},
+		"known_hosts":     {"as ssh-keyscan prints it, comments and all", SSH{Address: "10.0.0.13:2222", Key: key, HostKeys: []string{"# 10.0.0.13:22 SSH-2.0", "10.0.0.13,pve " + line + " root@pve\n"}}, ""},
+		"file":            {"a whole file in one", SSH{Address: "::1", Key: key, HostKeys: []string{"\n[::1]:22 " + line + "\n" + line + "\n"}}, ""},
+		"none":            {"any host key is never accepted", SSH{Address: "10.0.0.13", Key: key}, "none is pinned"},
+		"comment":         {"nor with a comment alone", SSH{Address: "10.0.0.13", Key: key, HostKeys: []string{"# later", ""}}, "none is pinned"},
+		"marker":          {"an authority would sign for any host", SSH{Address: "10.0.0.13", Key: key, HostKeys: []string{"@cert-authority * " + line}}, "marker"},
+		"half":            {"a host alone", SSH{Address: "10.0.0.13", Key: key, HostKeys: []string{"10.0.0.13 ssh-ed25519"}}, "type and a key"},
+		"garbled":         {"not a key", SSH{Address: "10.0.0.13", Key: key, HostKeys: []string{"ssh-ed25519 AAAA"}}, "read host key"},
+		"no key":          {"an empty Secret", SSH{Address: "10.0.0.13", HostKeys: []string{line}}, "private key"},
+		"not a key":       {"the error must not show it", SSH{Address: "10.0.0.13", Key: "p4ssword", HostKeys: []string{line}}, "private key"},
+		"no address":      {"nothing to dial", SSH{Key: key, HostKeys: []string{line}}, "address"},
+		"port":            {"not a port", SSH{Address: "10.0.0.13:ssh", Key: key, HostKeys: []string{line}}, "address"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			_, err := New(c.config)
+			_, err := Dial(c.config)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-				t.Errorf("%s: New() = %v, want %q", c.reason, err, c.want)
+				t.Errorf("%s: Dial() = %v, want %q", c.reason, err, c.want)
 			}
 			if err != nil && strings.Contains(err.Error(), "p4ssword") {
 				t.Errorf("%s: the error shows the key", c.reason)
@@ -98,9 +98,9 @@ func TestDefaults(t *testing.T) {
 	for given, want := range map[string]string{"10.0.0.13": "10.0.0.13:22", "::1": "[::1]:22", "[::1]": "[::1]:22", "pve:2222": "pve:2222"} {
 		cfg := h.config()
 		cfg.Address = given
-		c, err := New(cfg)
+		c, err := Dial(cfg)
 		if err != nil || c.address != want || c.config.User != "root" {
-			t.Errorf("New(%s) = %v: dials %s as %s", given, err, c.address, c.config.User)
+			t.Errorf("Dial(%s) = %v: dials %s as %s", given, err, c.address, c.config.User)
 		}
 	}
 }
@@ -110,7 +110,7 @@ func TestHostKeyMismatch(t *testing.T) {
 	other, _ := newKey(t)
 	cfg := h.config()
 	cfg.HostKeys = []string{string(ssh.MarshalAuthorizedKey(other.PublicKey()))}
-	c, err := New(cfg)
+	c, err := Dial(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestWrongUserKey(t *testing.T) {
 	h := serve(t)
 	cfg := h.config()
 	_, cfg.Key = newKey(t)
-	c, err := New(cfg)
+	c, err := Dial(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +292,7 @@ func TestDialErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := h.config()
 			cfg.Address = c.address
-			conn, err := New(cfg)
+			conn, err := Dial(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -328,7 +328,7 @@ func TestKeepAlive(t *testing.T) {
 	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
 	cfg := h.config()
 	cfg.Clock = clock
-	c, err := New(cfg)
+	c, err := Dial(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -419,7 +419,7 @@ func TestQuote(t *testing.T) {
 
 func TestKeyIsNotShown(t *testing.T) {
 	_, key := newKey(t)
-	shown := fmt.Sprintf("%v %+v", Config{Key: key}, Config{Key: key})
+	shown := fmt.Sprintf("%v %+v", SSH{Key: key}, SSH{Key: key})
 	if strings.Contains(shown, "PRIVATE") || !strings.Contains(shown, key.String()) {
 		t.Errorf("a configuration prints as %s", shown)
 	}

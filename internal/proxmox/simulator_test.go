@@ -55,7 +55,7 @@ func endpoint(sim *pve.Server) proxmox.Endpoint {
 func (s site) ssh(t *testing.T, name string) *machine.Conn {
 	t.Helper()
 	i := slices.IndexFunc(s.SSH, func(n pve.SSHNode) bool { return n.Name == name })
-	conn, err := machine.New(machine.Config{
+	conn, err := machine.Dial(machine.SSH{
 		Address: s.SSH[i].Address, Key: secret.Secret(s.SSH[i].ClientKeyPEM), HostKeys: []string{s.SSH[i].HostKey},
 	})
 	if err != nil {
