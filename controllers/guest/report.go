@@ -129,6 +129,17 @@ func (s Seen) addresses(g *v1alpha1.Guest) []string {
 	return texts
 }
 
+// addressText names all addresses: who depends on the guest is woken by conditions alone, so a change of any address must
+// show in one.
+func (s Seen) addressText(g *v1alpha1.Guest) string {
+	texts := s.addresses(g)
+	word := "address"
+	if len(texts) > 1 {
+		word = "addresses"
+	}
+	return word + " " + strings.Join(texts, ", ")
+}
+
 // taken says that a declared address is taken for granted: the VM has no guest agent that could be asked.
 func (s Seen) taken(g *v1alpha1.Guest) bool {
 	return s.ref.Type == proxmox.QEMU && !deref(g.Spec.Agent) && (s.silent || !s.status.AgentEnabled)
@@ -142,10 +153,8 @@ func (s Seen) reachable(g *v1alpha1.Guest) reconcile.Condition {
 	static, declared := staticAddress(g)
 	found := s.observed()
 	switch {
-	case declared && (slices.Contains(found, static) || s.taken(g)):
-		return is(metav1.ConditionTrue, AddressKnownReason, "the guest has the address %s", static)
-	case !declared && len(found) > 0:
-		return is(metav1.ConditionTrue, AddressKnownReason, "the guest has an address")
+	case declared && (slices.Contains(found, static) || s.taken(g)), !declared && len(found) > 0:
+		return is(metav1.ConditionTrue, AddressKnownReason, "the guest has the %s", s.addressText(g))
 	case s.ref.Type == proxmox.QEMU && !s.status.AgentEnabled:
 		return is(metav1.ConditionFalse, NoAgentReason, "without a guest agent or a static address it is not known how to reach the VM")
 	case s.ref.Type == proxmox.QEMU && s.silent:

@@ -94,6 +94,34 @@ func TestReachable(t *testing.T) {
 	}
 }
 
+// TestReachableNamesAddresses: a change of any address shows in the condition, for that is what wakes dependents.
+func TestReachableNamesAddresses(t *testing.T) {
+	cases := []struct {
+		reason string
+		typ    v1alpha1.GuestType
+		spec   func(*v1alpha1.GuestSpec)
+		seen   func(*Seen)
+		want   string
+	}{
+		{"one from DHCP", ct, nil, having("10.0.0.7/24"), "the guest has the address 10.0.0.7"},
+		{"several", ct, nil, having("10.0.0.7/24", "fd00::7/64", "fe80::1/64"), "the guest has the addresses 10.0.0.7, fd00::7"},
+		{"the declared one comes first", ct, static, having("fd00::7/64", "10.0.0.10/24"), "the guest has the addresses 10.0.0.10, fd00::7"},
+		{"a declared one that is taken for granted", vm, static, nil, "the guest has the address 10.0.0.10"},
+	}
+	for _, c := range cases {
+		t.Run(c.reason, func(t *testing.T) {
+			seen := presentSeen(c.typ, nil)
+			seen.now, seen.status.Running = noon, true
+			if c.seen != nil {
+				c.seen(&seen)
+			}
+			if got := new(Kind).Report(newGuest(c.typ, c.spec), seen)[1].Message; got != c.want {
+				t.Errorf("want %q, got %q", c.want, got)
+			}
+		})
+	}
+}
+
 // TestAwaitAnswer: how long a start is waited for.
 func TestAwaitAnswer(t *testing.T) {
 	reachable := func(status metav1.ConditionStatus, at time.Time) []metav1.Condition {
