@@ -269,13 +269,25 @@ func (c *Client) send(ctx context.Context, method, path string, params map[strin
 	return c.api.Req(ctx, method, path, nil, into)
 }
 
-// body keeps an empty set of parameters from becoming the body "null".
+// body keeps an empty set of parameters from becoming the body "null". A value
+// that ends in a NUL byte, which no parameter can hold, is a list: see array.
 func body(params map[string]string) any {
 	if len(params) == 0 {
 		return nil
 	}
-	return params
+	out := make(map[string]any, len(params))
+	for name, value := range params {
+		if list, isArray := strings.CutSuffix(value, "\x00"); isArray {
+			out[name] = strings.Split(list, "\x00")
+			continue
+		}
+		out[name] = value
+	}
+	return out
 }
+
+// array makes one parameter of a list that is not empty.
+func array(list []string) string { return strings.Join(list, "\x00") + "\x00" }
 
 // breaker returns the breaker of a node, or of the endpoint. They are apart
 // because one dead node of a cluster leaves the others to be worked with.
