@@ -35,6 +35,11 @@ func init() { // the table refers to functions that refer to it
 		addFirewallHandlers("/nodes/{node}/"+kind+"/{vmid}/firewall", true)
 	}
 	addFirewallHandlers("/cluster/firewall", true)
+	addRuleHandlers("/cluster/firewall/groups/{group}")
+	add(map[string]handler{
+		"GET /cluster/firewall/groups": fwRead(listGroups), "POST /cluster/firewall/groups": fwEdit(createGroup),
+		"DELETE /cluster/firewall/groups/{group}": fwEdit(deleteGroup), "GET /cluster/firewall/macros": fwRead(listMacros),
+	})
 	addFirewallHandlers("/nodes/{node}/firewall", false)
 }
 
@@ -106,18 +111,34 @@ func addGuestHandlers(base string) {
 	})
 }
 
+// addFirewallHandlers adds a level's methods; sets: the level has aliases and sets.
 func addFirewallHandlers(base string, sets bool) {
 	add(map[string]handler{
-		"GET " + base + "/options": getFirewallOptions, "PUT " + base + "/options": putFirewallOptions,
-		"GET " + base + "/rules": listRules, "POST " + base + "/rules": addRule,
-		"GET " + base + "/rules/{pos}": getRule, "PUT " + base + "/rules/{pos}": putRule, "DELETE " + base + "/rules/{pos}": deleteRule,
+		"GET " + base + "/options": fwRead(getFirewallOptions), "PUT " + base + "/options": fwEdit(putFirewallOptions),
 	})
+	addRuleHandlers(base + "/rules")
+	if base != "/cluster/firewall" {
+		add(map[string]handler{"GET " + base + "/log": fwRead(firewallLog)})
+	}
 	if !sets {
 		return
 	}
 	add(map[string]handler{
-		"GET " + base + "/ipset": listSets, "POST " + base + "/ipset": createSet,
-		"GET " + base + "/ipset/{name}": getSet, "POST " + base + "/ipset/{name}": addToSet, "DELETE " + base + "/ipset/{name}": deleteSet,
-		"DELETE " + base + "/ipset/{name}/{cidr}": removeFromSet,
+		"GET " + base + "/aliases": fwRead(listAliases), "POST " + base + "/aliases": fwEdit(createAlias),
+		"GET " + base + "/aliases/{name}": fwRead(getAlias), "PUT " + base + "/aliases/{name}": fwEdit(putAlias),
+		"DELETE " + base + "/aliases/{name}": fwEdit(deleteAlias),
+		"GET " + base + "/ipset":             fwRead(listSets), "POST " + base + "/ipset": fwEdit(createSet),
+		"GET " + base + "/ipset/{name}": fwRead(getSet), "POST " + base + "/ipset/{name}": fwEdit(addToSet),
+		"DELETE " + base + "/ipset/{name}":     fwEdit(deleteSet),
+		"GET " + base + "/ipset/{name}/{cidr}": fwRead(getSetEntry), "PUT " + base + "/ipset/{name}/{cidr}": fwEdit(putSetEntry),
+		"DELETE " + base + "/ipset/{name}/{cidr}": fwEdit(removeFromSet),
+		"GET " + base + "/refs":                   fwRead(listRefs),
+	})
+}
+
+func addRuleHandlers(base string) {
+	add(map[string]handler{
+		"GET " + base: fwRead(listRules), "POST " + base: fwEdit(addRule),
+		"GET " + base + "/{pos}": fwRead(getRule), "PUT " + base + "/{pos}": fwEdit(putRule), "DELETE " + base + "/{pos}": fwEdit(deleteRule),
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -42,6 +43,13 @@ type Options struct {
 	// Workers are the API daemon's processes; each serves one request at a
 	// time. Default 3.
 	Workers int
+	// ManagerAddress is where connections from loopback come from as the nodes'
+	// firewalls see them; default 10.0.0.50, which is in the nodes' own network
+	// and so let in to the API and SSH by the rules that are built in.
+	ManagerAddress netip.Addr
+	// OnFirewall, if set, is called after changes of the firewall, one call at a
+	// time and not under the site's lock; many changes may make one call.
+	OnFirewall func()
 	// NoSSH leaves out the nodes' SSH doors.
 	NoSSH bool
 	// Listener, if set, serves the API first, instead of Listen; Resume listens
@@ -79,6 +87,7 @@ type Server struct {
 	taskLog  []*task
 	ha       map[string]map[string]any
 	firewall *firewall
+	fw       fwDaemons
 	access   *access
 	faults   faults
 	log      []Request
@@ -147,6 +156,9 @@ func (o Options) withDefaults() Options {
 	}
 	if len(o.Nodes) == 0 {
 		o.Nodes = []string{"phoenix"}
+	}
+	if !o.ManagerAddress.IsValid() {
+		o.ManagerAddress = netip.MustParseAddr("10.0.0.50")
 	}
 	if len(o.Storages) == 0 {
 		o.Storages = DefaultStorages()
@@ -232,7 +244,7 @@ func (s *Server) Resume() error {
 	}
 	s.addr = l.Addr().String()
 	s.URL = "https://" + s.addr
-	secure := tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12})
+	secure := tls.NewListener(s.guard(l, s.order[0], 8006), &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12})
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(s.serve), ConnContext: withConn, ReadHeaderTimeout: time.Minute,
 		ErrorLog: quietLog, DisableGeneralOptionsHandler: true,

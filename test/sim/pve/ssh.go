@@ -95,7 +95,7 @@ func (s *Server) newDoor(node string, host ssh.Signer, client ssh.PublicKey) (*s
 	if err != nil {
 		return nil, err
 	}
-	return &sshDoor{s: s, node: node, listener: l, config: config, conns: map[net.Conn]struct{}{}}, nil
+	return &sshDoor{s: s, node: node, listener: s.guard(l, node, 22), config: config, conns: map[net.Conn]struct{}{}}, nil
 }
 
 func (s *Server) closeSSH() {

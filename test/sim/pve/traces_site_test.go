@@ -3,48 +3,6 @@
 
 package pve_test
 
-// firewallTraces are recorded on a real host, in this order.
-var firewallTraces = []traced{
-	{reason: "no options have the digest of an empty file", request: "GET /nodes/pve1/lxc/101/firewall/options", status: 200,
-		body: `{"data":{"digest":"da39a3ee5e6b4b0d3255bfef95601890afd80709"}}`},
-	{reason: "options are set synchronously", request: "PUT /nodes/pve1/lxc/101/firewall/options", params: []string{"enable=1", "policy_in=DROP", "ipfilter=1"}, status: 200,
-		body: `{"data":null}`},
-	{reason: "a rule is added", request: "POST /nodes/pve1/lxc/101/firewall/rules", params: []string{"action=ACCEPT", "type=in", "enable=1", "proto=tcp", "dport=22", "source=10.99.0.0/24", "comment=ssh"}, status: 200,
-		body: `{"data":null}`},
-	{reason: "a second rule goes to position 0", request: "POST /nodes/pve1/lxc/101/firewall/rules", params: []string{"action=DROP", "type=out", "enable=1", "macro=HTTP"}, status: 200,
-		body: `{"data":null}`},
-	{reason: "a third rule goes where it says", request: "POST /nodes/pve1/lxc/101/firewall/rules", params: []string{"action=ACCEPT", "type=in", "proto=udp", "dport=53", "pos=1"}, status: 200,
-		body: `{"data":null}`},
-	{reason: "a stale digest is refused", request: "PUT /nodes/pve1/lxc/101/firewall/rules/0", params: []string{"digest=0000000000000000000000000000000000000000", "comment=z"}, status: 500,
-		body: `{"message":"detected modified configuration - file changed by other user? Try again.\n","data":null}`},
-	{reason: "a rule is changed", request: "PUT /nodes/pve1/lxc/101/firewall/rules/0", params: []string{"comment=z"}, status: 200,
-		body: `{"data":null}`},
-	{reason: "a rule is moved", request: "PUT /nodes/pve1/lxc/101/firewall/rules/0", params: []string{"moveto=3"}, status: 200,
-		body: `{"data":null}`},
-	{reason: "a rule is deleted", request: "DELETE /nodes/pve1/lxc/101/firewall/rules/0", status: 200,
-		body: `{"data":null}`},
-	{reason: "a position without a rule is 500", request: "GET /nodes/pve1/lxc/101/firewall/rules/9", status: 500,
-		body: `{"data":null,"message":"no rule at position 9\n"}`},
-	{reason: "a port needs a protocol", request: "POST /nodes/pve1/lxc/101/firewall/rules", params: []string{"action=ACCEPT", "type=in", "dport=22"}, status: 400,
-		body: `{"errors":{"proto":"missing property - 'dport' requires this property"},"data":null,"message":"Parameter verification failed.\n"}`},
-	{reason: "an unknown action is a parameter error", request: "POST /nodes/pve1/lxc/101/firewall/rules", params: []string{"action=NOSUCH", "type=in"}, status: 400,
-		body: `{"errors":{"action":"unknown action 'NOSUCH'"},"message":"Parameter verification failed.\n","data":null}`},
-	{reason: "a set is made", request: "POST /nodes/pve1/lxc/101/firewall/ipset", params: []string{"name=web"}, status: 200,
-		body: `{"data":null}`},
-	{reason: "a set's name is taken", request: "POST /nodes/pve1/lxc/101/firewall/ipset", params: []string{"name=web"}, status: 400,
-		body: `{"message":"Parameter verification failed.\n","data":null,"errors":{"name":"IPSet 'web' already exists"}}`},
-	{reason: "an address is added to the set", request: "POST /nodes/pve1/lxc/101/firewall/ipset/web", params: []string{"cidr=10.1.0.0/16"}, status: 200,
-		body: `{"data":null}`},
-	{reason: "an address stands once in a set", request: "POST /nodes/pve1/lxc/101/firewall/ipset/web", params: []string{"cidr=10.1.0.0/16"}, status: 400,
-		body: `{"data":null,"message":"Parameter verification failed.\n","errors":{"cidr":"address '10.1.0.0/16' already exists"}}`},
-	{reason: "a set that is not empty stays", request: "DELETE /nodes/pve1/lxc/101/firewall/ipset/web", status: 500,
-		body: `{"data":null,"message":"IPSet 'web' is not empty\n"}`},
-	{reason: "the cluster's firewall has options too", request: "GET /cluster/firewall/options", status: 200,
-		body: `{"data":{"digest":"da39a3ee5e6b4b0d3255bfef95601890afd80709"}}`},
-	{reason: "the cluster's firewall is switched on", request: "PUT /cluster/firewall/options", params: []string{"enable=1"}, status: 200,
-		body: `{"data":null}`},
-}
-
 // accessTraces are recorded on a real host, in this order.
 var accessTraces = []traced{
 	{reason: "a user is made", request: "POST /access/users", params: []string{"userid=alice@pve", "password=alicepass1"}, status: 200,
