@@ -147,3 +147,21 @@ func guestsOf(ctx context.Context, reader client.Reader, host types.NamespacedNa
 	}
 	return list.Items, nil
 }
+
+// servicesOf lists the HostServices that run on a Host or in one of its Guests.
+func servicesOf(ctx context.Context, reader client.Reader, host types.NamespacedName) ([]v1alpha1.HostService, error) {
+	guests, err := guestsOf(ctx, reader, host)
+	if err != nil {
+		return nil, err
+	}
+	var list v1alpha1.HostServiceList
+	if err := reader.List(ctx, &list, client.InNamespace(host.Namespace)); err != nil {
+		return nil, fmt.Errorf("list HostServices: %w", err)
+	}
+	return slices.DeleteFunc(list.Items, func(s v1alpha1.HostService) bool {
+		if on := s.Spec.HostRef; on != nil {
+			return on.Name != host.Name
+		}
+		return !slices.ContainsFunc(guests, func(g v1alpha1.Guest) bool { return s.Spec.GuestRef != nil && g.Name == s.Spec.GuestRef.Name })
+	}), nil
+}

@@ -37,8 +37,8 @@ const (
 //
 // Secrets are read by name, and their metadata is watched, for which RBAC knows no privilege of its own.
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts;guests,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts/status;guests/status,verbs=patch
+// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts;guests;hostservices,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts/status;guests/status;hostservices/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 //
 // Who may read /metrics is for the API server to say.
@@ -121,6 +121,9 @@ func (h *house) hosts() *host.Kind {
 		},
 		Guests: func(ctx context.Context, obj *v1alpha1.Host) ([]v1alpha1.Guest, error) {
 			return guestsOf(ctx, h.mgr.GetClient(), client.ObjectKeyFromObject(obj))
+		},
+		Services: func(ctx context.Context, obj *v1alpha1.Host) ([]v1alpha1.HostService, error) {
+			return servicesOf(ctx, h.mgr.GetClient(), client.ObjectKeyFromObject(obj))
 		},
 		Mark:  guest.Tag,
 		Clock: h.opts.Clock,

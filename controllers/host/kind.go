@@ -36,6 +36,8 @@ type Kind struct {
 	Connect func(ctx context.Context, host *v1alpha1.Host) (Site, error)
 	// Guests lists the Guests that name a Host.
 	Guests func(ctx context.Context, host *v1alpha1.Host) ([]v1alpha1.Guest, error)
+	// Services lists the HostServices that run on a Host or in one of its Guests.
+	Services func(ctx context.Context, host *v1alpha1.Host) ([]v1alpha1.HostService, error)
 	// Mark returns the tag that a Guest's guest bears in Proxmox VE.
 	Mark func(host *v1alpha1.Host, guest *v1alpha1.Guest) string
 	// Clock tells the time.

@@ -92,9 +92,13 @@ func (k *Kind) observe(ctx context.Context, host *v1alpha1.Host) (Seen, error) {
 	if err != nil {
 		return seen, fmt.Errorf("list Guests: %w", err)
 	}
+	services, err := k.Services(ctx, host)
+	if err != nil {
+		return seen, fmt.Errorf("list HostServices: %w", err)
+	}
 	seen.API = &Verdict{true, Answering, "the API answers with the pinned certificate and accepts the token"}
 	seen.Version, seen.Nodes = a.version, a.nodes
-	seen.Missing, seen.Judged = missing(host, guests, a.version, a.permissions), true
+	seen.Missing, seen.Judged = missing(host, objects{guests, services}, a.version, a.permissions), true
 	if a.permissions.Has("/vms", "VM.Audit") {
 		seen.Guests = k.count(host, guests, listed)
 	}

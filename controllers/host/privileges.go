@@ -19,8 +19,8 @@ type Missing struct {
 	Privilege, Path string
 	// Feature in words that follow "needed to".
 	Feature string
-	// Guest whose spec uses the feature; empty: the Host itself.
-	Guest string
+	// User of the feature, such as Guest/nginx; empty: the Host itself.
+	User string
 }
 
 // need is one row of the table: a privilege, what it is needed for, and on which paths a Guest needs it; none where the
@@ -49,6 +49,8 @@ var always = []Missing{
 var reading = []need{
 	{"VM.GuestAgent.Audit", "ask the guest agent for addresses", onVM(func(d demand) bool { return d.agent() && d.major != 8 })},
 	{"VM.Monitor", "ask the guest agent for addresses", onVM(func(d demand) bool { return d.agent() && d.major == 8 })},
+	{"VM.GuestAgent.Unrestricted", "see to the mounts in a VM through its guest agent", onVM(func(d demand) bool { return d.mounts() && d.major != 8 })},
+	{"VM.Monitor", "see to the mounts in a VM through its guest agent", onVM(func(d demand) bool { return d.mounts() && d.major == 8 })},
 }
 
 // writing are the privileges that a Guest needs under Enforce.
@@ -70,8 +72,9 @@ var writing = []need{
 	{"SDN.Use", "plug networks into a bridge", demand.bridges},
 }
 
-// missing returns the privileges that the token lacks for what the Host and its Guests ask for, in the tables' order.
-func missing(host *v1alpha1.Host, guests []v1alpha1.Guest, version string, held proxmox.Permissions) []Missing {
+// missing returns the privileges that the token lacks for what the Host, its Guests and its HostServices ask for, in the
+// tables' order.
+func missing(host *v1alpha1.Host, o objects, version string, held proxmox.Permissions) []Missing {
 	var list []Missing
 	for _, m := range always {
 		if !held.Has(m.Path, m.Privilege) {
@@ -80,13 +83,13 @@ func missing(host *v1alpha1.Host, guests []v1alpha1.Guest, version string, held 
 	}
 	major, _, _ := strings.Cut(version, ".")
 	number, _ := strconv.Atoi(major)
-	ordered := slices.SortedFunc(slices.Values(guests), func(a, b v1alpha1.Guest) int { return cmp.Compare(a.Name, b.Name) })
+	ordered := slices.SortedFunc(slices.Values(o.guests), func(a, b v1alpha1.Guest) int { return cmp.Compare(a.Name, b.Name) })
 	for _, n := range slices.Concat(reading, writing) {
 		for i := range ordered {
 			list = append(list, demand{host, &ordered[i], number}.missing(n, held)...)
 		}
 	}
-	return list
+	return append(list, missingForServices(host, o, number, held)...)
 }
 
 // missing returns what the token lacks for one row.
@@ -97,7 +100,7 @@ func (d demand) missing(n need, held proxmox.Permissions) []Missing {
 	var list []Missing
 	for _, path := range n.paths(d) {
 		if !holds(held, path, n.privilege) {
-			list = append(list, Missing{n.privilege, path, n.feature, d.guest.Name})
+			list = append(list, Missing{n.privilege, path, n.feature, "Guest/" + d.guest.Name})
 		}
 	}
 	return list
@@ -169,6 +172,8 @@ func (d demand) blank() bool     { return d.isVM() && d.isNew() && d.guest.Spec.
 func (d demand) agent() bool {
 	return d.isVM() && d.guest.Spec.Agent != nil && *d.guest.Spec.Agent
 }
+
+func (d demand) mounts() bool { return len(d.guest.Spec.NFSMounts) > 0 }
 
 func (d demand) memory() bool {
 	s := d.guest.Spec
@@ -277,21 +282,21 @@ func describe(list []Missing) string {
 	return "the token lacks " + strings.Join(texts, "; ")
 }
 
-// describeOne tells one privilege that several Guests may need on several paths.
+// describeOne tells one privilege that several objects may need on several paths.
 func describeOne(group []Missing) string {
 	first := group[0]
-	paths, guests := []string{}, []string{}
+	paths, users := []string{}, []string{}
 	for _, m := range group {
 		if !slices.Contains(paths, m.Path) {
 			paths = append(paths, m.Path)
 		}
-		if m.Guest != "" && !slices.Contains(guests, m.Guest) {
-			guests = append(guests, m.Guest)
+		if m.User != "" && !slices.Contains(users, m.User) {
+			users = append(users, m.User)
 		}
 	}
 	text := first.Privilege + " on " + first.Path + more(len(paths)-1) + ": needed to " + first.Feature
-	if len(guests) > 0 {
-		text += " (Guest/" + guests[0] + more(len(guests)-1) + ")"
+	if len(users) > 0 {
+		text += " (" + users[0] + more(len(users)-1) + ")"
 	}
 	return text
 }

@@ -6,6 +6,8 @@ package host
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -145,9 +147,54 @@ func TestMissing(t *testing.T) {
 				guests = append(guests, g)
 			}
 			var got []string
-			for _, m := range missing(host, guests, tc.version, tc.held) {
+			for _, m := range missing(host, objects{guests: guests}, tc.version, tc.held) {
 				got = append(got, m.Privilege+" "+m.Path)
 			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("missing (-want +got): %s\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+func TestMissingForServices(t *testing.T) {
+	guests := []v1alpha1.Guest{
+		readGuest(t, "dns", "{type: VM, vmid: 1003}"), readGuest(t, "web", "{type: Container, vmid: 101}"), readGuest(t, "db", "{type: Container, vmid: 102}"),
+	}
+	for name, tc := range map[string]struct {
+		reason  string
+		spec    string // of one HostService
+		version string
+		want    []string // "privilege path"
+	}{
+		"on a node":             {"all is done over SSH", "{hostRef: {name: h}, dnsmasq: {}}", "9.2", nil},
+		"in a container":        {"all is done over SSH", "{guestRef: {name: web}, dnsmasq: {}}", "9.2", nil},
+		"in a VM":               {"commands run through the agent", "{guestRef: {name: dns}, dnsmasq: {}}", "9.2", []string{"VM.GuestAgent.Unrestricted /vms/1003"}},
+		"in a VM, observed":     {"looking takes commands as well", "{guestRef: {name: dns}, management: Observe, dnsmasq: {}}", "9.2", []string{"VM.GuestAgent.Unrestricted /vms/1003"}},
+		"in a VM on version 8":  {"it has another privilege there", "{guestRef: {name: dns}, dnsmasq: {}}", "8.4.1", []string{"VM.Monitor /vms/1003"}},
+		"in no VM that exists":  {"the reference is the service's to name", "{guestRef: {name: none}, dnsmasq: {}}", "9.2", nil},
+		"firewall":              {"groups are the site's", "{hostRef: {name: h}, firewall: {}}", "9.2", []string{"Sys.Modify /"}},
+		"firewall, observed":    {"reading takes what every Host needs", "{hostRef: {name: h}, management: Observe, firewall: {flows: Derive}}", "9.2", nil},
+		"firewall, paused":      {"nothing is done", "{hostRef: {name: h}, management: Paused, firewall: {flows: Derive}}", "9.2", nil},
+		"firewall of a guest":   {"its rules are its own", "{hostRef: {name: h}, firewall: {guests: [{name: web}]}}", "9.2", []string{"Sys.Modify /", "VM.Config.Network /vms/101"}},
+		"firewall with flows":   {"every guest has rules", "{hostRef: {name: h}, firewall: {flows: Derive}}", "9.2", []string{"Sys.Modify /", "VM.Config.Network /vms/1003", "VM.Config.Network /vms/101", "VM.Config.Network /vms/102"}},
+		"in a VM that is wrong": {"version that cannot be read counts as the newest", "{guestRef: {name: dns}, dnsmasq: {}}", "", []string{"VM.GuestAgent.Unrestricted /vms/1003"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := v1alpha1.HostService{ObjectMeta: metav1.ObjectMeta{Name: "s"}}
+			if err := yaml.UnmarshalStrict([]byte(tc.spec), &s.Spec); err != nil {
+				t.Fatal(err)
+			}
+			major, _ := strconv.Atoi(strings.Split(tc.version, ".")[0])
+			var got []string
+			for _, m := range missingForServices(&v1alpha1.Host{}, objects{guests, []v1alpha1.HostService{s}}, major, auditor()) {
+				got = append(got, m.Privilege+" "+m.Path)
+				if m.User != "HostService/s" {
+					t.Errorf("the user is %q", m.User)
+				}
+			}
+			slices.Sort(got)
+			slices.Sort(tc.want)
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("missing (-want +got): %s\n%s", tc.reason, diff)
 			}
@@ -159,7 +206,7 @@ func TestMissingIsInOrder(t *testing.T) {
 	b, a := readGuest(t, "b", "{type: VM, vmid: 2000}"), readGuest(t, "a", "{type: VM, vmid: 3000}")
 	b.Status.Node, a.Status.Node = "pve1", "pve1"
 	host := &v1alpha1.Host{}
-	if diff := cmp.Diff(missing(host, []v1alpha1.Guest{a, b}, "", auditor()), missing(host, []v1alpha1.Guest{b, a}, "", auditor())); diff != "" {
+	if diff := cmp.Diff(missing(host, objects{guests: []v1alpha1.Guest{a, b}}, "", auditor()), missing(host, objects{guests: []v1alpha1.Guest{b, a}}, "", auditor())); diff != "" {
 		t.Errorf("the order of the Guests changes the message, which would be written again and again:\n%s", diff)
 	}
 }
@@ -176,12 +223,12 @@ func TestDescribe(t *testing.T) {
 	}{
 		"one": {
 			"privilege, path, feature and Guest are named",
-			[]Missing{{"VM.Clone", "/vms/9000", "clone a template", "portainer"}},
+			[]Missing{{"VM.Clone", "/vms/9000", "clone a template", "Guest/portainer"}},
 			"the token lacks VM.Clone on /vms/9000: needed to clone a template (Guest/portainer)",
 		},
 		"several guests": {
 			"a hundred Guests make no hundred lines",
-			[]Missing{{"VM.PowerMgmt", "/vms/1", "start", "a"}, {"VM.PowerMgmt", "/vms/2", "start", "b"}, {"VM.PowerMgmt", "/vms/3", "start", "c"}},
+			[]Missing{{"VM.PowerMgmt", "/vms/1", "start", "Guest/a"}, {"VM.PowerMgmt", "/vms/2", "start", "Guest/b"}, {"VM.PowerMgmt", "/vms/3", "start", "Guest/c"}},
 			"the token lacks VM.PowerMgmt on /vms/1 and 2 more: needed to start (Guest/a and 2 more)",
 		},
 		"no guest": {
@@ -224,6 +271,10 @@ func TestPrivilegesAreDocumented(t *testing.T) {
 	for _, n := range append(append([]need{}, reading...), writing...) {
 		known[n.privilege] = true
 		features = append(features, n.feature)
+	}
+	for _, row := range serving {
+		known[row.privilege] = true
+		features = append(features, row.feature)
 	}
 	inRole := map[string]bool{}
 	for _, p := range strings.Fields(role) {

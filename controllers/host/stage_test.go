@@ -62,7 +62,7 @@ func newStage(t *testing.T, opts pve.Options) *stage {
 	s.c = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.Host{}, &v1alpha1.Guest{}).WithObjects(s.objects()...).Build()
 	s.pool = site.NewPool(site.Options{Secrets: s.c})
 	t.Cleanup(func() { s.pool.Drop(hostName) })
-	s.kind = &Kind{Clock: s.clock, Connect: s.connect, Guests: s.guests, Mark: func(_ *v1alpha1.Host, g *v1alpha1.Guest) string { return "phoenix-of-" + g.Name }}
+	s.kind = &Kind{Clock: s.clock, Connect: s.connect, Guests: s.guests, Services: s.services, Mark: func(_ *v1alpha1.Host, g *v1alpha1.Guest) string { return "phoenix-of-" + g.Name }}
 	graph := reconcile.NewGraph(s.c)
 	newHost := func() *v1alpha1.Host { return &v1alpha1.Host{} }
 	reconcile.Register(graph, "Host", s.kind, newHost, func() client.ObjectList { return &v1alpha1.HostList{} })
@@ -111,6 +111,12 @@ func (s *stage) connect(ctx context.Context, host *v1alpha1.Host) (Site, error) 
 
 func (s *stage) guests(ctx context.Context, host *v1alpha1.Host) ([]v1alpha1.Guest, error) {
 	var list v1alpha1.GuestList
+	err := s.c.List(ctx, &list, client.InNamespace(host.Namespace))
+	return list.Items, err
+}
+
+func (s *stage) services(ctx context.Context, host *v1alpha1.Host) ([]v1alpha1.HostService, error) {
+	var list v1alpha1.HostServiceList
 	err := s.c.List(ctx, &list, client.InNamespace(host.Namespace))
 	return list.Items, err
 }
