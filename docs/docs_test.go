@@ -38,7 +38,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 		pages  []string
 		known  string // one of the words, so that an empty list does not pass
 	}{
-		"the loop":       {"they are the same for every kind", "../api/v1alpha1/conditions.go", []string{"guest.md", "host.md"}, "ApprovalRequired"},
+		"the loop":       {"they are the same for every kind", "../api/v1alpha1/conditions.go", []string{"guest.md", "host.md", "hostservice.md"}, "ApprovalRequired"},
 		"Guest":          {"the page of the kind says what each means and what to do", "../controllers/guest/reason.go", []string{"guest.md"}, "ShrinkRefused"},
 		"Guest's failed": {"a task's failure has a reason of its own", "../controllers/guest/reason.go", []string{"guest.md"}, "CreateFailed"},
 		"Host":           {"the page of the kind says what each means and what to do", "../controllers/host/*.go", []string{"host.md"}, "HostKeyMismatch"},
@@ -192,6 +192,8 @@ func TestExamplesAreOfTheKinds(t *testing.T) {
 					into = &v1alpha1.Guest{}
 				case strings.Contains(text, "\nkind: Host\n"):
 					into = &v1alpha1.Host{}
+				case strings.Contains(text, "\nkind: HostService\n"):
+					into = &v1alpha1.HostService{}
 				default:
 					continue
 				}
@@ -207,18 +209,24 @@ func TestExamplesAreOfTheKinds(t *testing.T) {
 	}
 }
 
-// TestEveryFieldIsExplained looks for each field of a Guest's spec and status, by the name that YAML gives it.
+// TestEveryFieldIsExplained looks for each field of a kind's spec and status, by the name that YAML gives it.
 func TestEveryFieldIsExplained(t *testing.T) {
-	names := map[string]bool{}
-	fieldsOf(reflect.TypeFor[v1alpha1.GuestSpec](), names)
-	fieldsOf(reflect.TypeFor[v1alpha1.GuestStatus](), names)
-	if len(names) < 50 {
-		t.Fatalf("a Guest has only the fields %v", names)
-	}
-	page := read(t, "guest.md")
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if !regexp.MustCompile("`[^`\\n]*\\b" + name + "\\b[^`\\n]*`").MatchString(page) {
-			t.Errorf("guest.md does not explain the field %s", name)
+	for page, types := range map[string][]reflect.Type{
+		"guest.md":       {reflect.TypeFor[v1alpha1.GuestSpec](), reflect.TypeFor[v1alpha1.GuestStatus]()},
+		"hostservice.md": {reflect.TypeFor[v1alpha1.HostServiceSpec](), reflect.TypeFor[v1alpha1.HostServiceStatus]()},
+	} {
+		names := map[string]bool{}
+		for _, of := range types {
+			fieldsOf(of, names)
+		}
+		if len(names) < 50 {
+			t.Fatalf("%s has only the fields %v", page, names)
+		}
+		text := read(t, page)
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			if !regexp.MustCompile("`[^`\\n]*\\b" + name + "\\b[^`\\n]*`").MatchString(text) {
+				t.Errorf("%s does not explain the field %s", page, name)
+			}
 		}
 	}
 }
