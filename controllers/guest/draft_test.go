@@ -40,7 +40,7 @@ func newGuest(t v1alpha1.GuestType, edit func(*v1alpha1.GuestSpec)) *v1alpha1.Gu
 
 func testFacts() facts {
 	return facts{
-		name: "home", nodes: []string{"phoenix"}, bindPaths: []string{"/srv"},
+		name: "home", nodes: []string{"phoenix"}, bindPaths: []string{"/srv"}, exportPaths: []string{"/exports"},
 		defaults: v1alpha1.HostDefaults{
 			Storage: "local-lvm", Bridge: "vmbr9", Gateway: "10.0.0.1", Nameservers: []string{"10.0.0.13"}, Domain: "lan",
 		},

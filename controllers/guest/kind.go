@@ -83,7 +83,7 @@ func On(s *proxmox.Site) Site {
 
 // Config is what a Kind works with. Every field is needed.
 type Config struct {
-	// Reader reads Guests and Hosts from the cache.
+	// Reader reads Guests, Hosts and HostServices from the cache.
 	Reader client.Reader
 	// Secrets reads Secrets, past the cache.
 	Secrets client.Reader
@@ -111,7 +111,8 @@ func New(c Config) *Kind {
 	}
 }
 
-// Refs says what the Guest refers to: its Host, the Guest that it is cloned from, and the Secret with its SSH keys.
+// Refs says what the Guest refers to: its Host, the Guest that it is cloned from, the Secret with its SSH keys, and the nfs
+// HostServices whose exports it mounts.
 // The one that it is cloned from must be Ready until the clone exists, and must stay while a linked clone shares its disks.
 func (k *Kind) Refs(g *v1alpha1.Guest) []reconcile.Ref {
 	refs := []reconcile.Ref{reconcile.Through("Host", g.Spec.HostRef.Name, v1alpha1.ReachableCondition)}
@@ -127,5 +128,5 @@ func (k *Kind) Refs(g *v1alpha1.Guest) []reconcile.Ref {
 	if c := g.Spec.CloudInit; c != nil && c.SSHKeysSecretRef != nil {
 		refs = append(refs, reconcile.Soft("Secret", c.SSHKeysSecretRef.Name))
 	}
-	return refs
+	return append(refs, exportRefs(&g.Spec)...)
 }

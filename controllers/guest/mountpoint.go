@@ -42,10 +42,10 @@ func (d *draft) mountPoints() {
 		now := mounts[want.Path]
 		field := "mountPoints[" + want.Path + "]"
 		switch {
-		case exists && now.IsBind() != (want.Bind != nil):
+		case want.Volume == nil:
+			d.directory(field, slot, now, want, exists)
+		case exists && now.IsBind():
 			d.exchange(field, slot, now)
-		case want.Bind != nil:
-			d.bind(field, slot, now, want)
 		default:
 			d.volume(field, slot, now, want, exists)
 		}
@@ -122,15 +122,29 @@ func (d *draft) volume(field, slot string, now proxmox.MountPoint, want v1alpha1
 	d.encoded(field, slot, now.Encode, changes)
 }
 
-// bind declares a mount point that is a directory of the node. The Host says which directories may be bound.
-func (d *draft) bind(field, slot string, now proxmox.MountPoint, want v1alpha1.MountPoint) {
-	if !d.mayBind(want.Bind.Path) {
-		d.refuse(stall(PathNotAllowedReason, field+".bind.path", "Host/%s does not allow to bind %s: add it to allow.bindMountPaths of the Host%s",
-			d.seen.host.name, want.Bind.Path, d.otherPaths()).differs(now.Volume, want.Bind.Path))
-		return
+// directory declares a mount point that is a directory of the node: one that the spec names, or that of an export.
+func (d *draft) directory(field, slot string, now proxmox.MountPoint, want v1alpha1.MountPoint, exists bool) {
+	named, find := field+".export", d.exported
+	if want.Bind != nil {
+		named, find = field+".bind.path", d.bound
 	}
+	dir, refused := find(named, want)
+	switch {
+	case refused != nil:
+		d.refuse(refused.differs(now.Volume, dir)) // what is mounted there stays, whosever it is
+		if !slices.Contains(d.seen.mark.slots, slot) {
+			delete(d.slots, slot)
+		}
+	case exists && !now.IsBind():
+		d.exchange(field, slot, now)
+	default:
+		d.bind(field, slot, now, want, sub(named, &now.Volume, dir, asText, d.interrupts()))
+	}
+}
+
+// bind writes a mount point that is a directory of the node, with what else is declared of it.
+func (d *draft) bind(field, slot string, now proxmox.MountPoint, want v1alpha1.MountPoint, changes []reconcile.Change) {
 	now.Path = want.Path
-	changes := sub(field+".bind.path", &now.Volume, want.Bind.Path, asText, d.interrupts())
 	if want.ReadOnly != nil {
 		changes = append(changes, sub(field+".readOnly", &now.ReadOnly, *want.ReadOnly, onOff, d.interrupts())...)
 	}
@@ -145,17 +159,25 @@ func (d *draft) bind(field, slot string, now proxmox.MountPoint, want v1alpha1.M
 	d.root.put(slot, value, changes...)
 }
 
-// otherPaths says which directories may be bound instead, if any.
-func (d *draft) otherPaths() string {
-	if len(d.seen.host.bindPaths) == 0 {
-		return ", which allows none yet"
+// bound is the directory that a bind mount names, if the Host allows it.
+func (d *draft) bound(field string, want v1alpha1.MountPoint) (string, *refusal) {
+	dir, allowed := want.Bind.Path, d.seen.host.bindPaths
+	if !below(dir, allowed) {
+		return dir, stall(PathNotAllowedReason, field, "Host/%s does not allow to bind %s: add it to allow.bindMountPaths of the Host%s",
+			d.seen.host.name, dir, orBelow(allowed))
 	}
-	return ", or choose a path below " + strings.Join(d.seen.host.bindPaths, " or ")
+	return dir, nil
 }
 
-// mayBind says whether a directory, or one above it, is allowed.
-func (d *draft) mayBind(dir string) bool {
-	return slices.ContainsFunc(d.seen.host.bindPaths, func(allowed string) bool {
-		return dir == allowed || strings.HasPrefix(dir, allowed+"/")
-	})
+// orBelow says which directories are allowed instead, if any.
+func orBelow(allowed []string) string {
+	if len(allowed) == 0 {
+		return ", which allows none yet"
+	}
+	return ", or choose a path below " + strings.Join(allowed, " or ")
+}
+
+// below says whether a directory, or one above it, is among those that are allowed.
+func below(dir string, allowed []string) bool {
+	return slices.ContainsFunc(allowed, func(a string) bool { return dir == a || strings.HasPrefix(dir, a+"/") })
 }

@@ -37,6 +37,13 @@ func TestSteps(t *testing.T) {
 	bind := func(s *v1alpha1.GuestSpec) {
 		s.MountPoints = []v1alpha1.MountPoint{{Path: "/data", Bind: &v1alpha1.Bind{Path: "/srv/data"}, ReadOnly: ptr(true)}}
 	}
+	exported := func(s *v1alpha1.GuestSpec) {
+		s.MountPoints = []v1alpha1.MountPoint{{Path: "/media", Export: exportedMedia, ReadOnly: ptr(true)}}
+	}
+	exports := func(e export) func(*Seen) {
+		return func(s *Seen) { s.exports = map[v1alpha1.ExportReference]export{*exportedMedia: e} }
+	}
+	media := export{path: "/exports/media", host: "home", node: "phoenix"}
 	runs := func(s *Seen) { s.status.Running = true }
 	shell := func(s *Seen) { s.status.Running, s.hasShell = true, true }
 	cases := []struct {
@@ -115,6 +122,26 @@ func TestSteps(t *testing.T) {
 			}, want: []string{"ConfiguringAsRoot mountPoints[/data]: /srv/data ->  (Outage)"}},
 		{reason: "somebody else's mount is in the way", typ: ct, spec: bind, seen: shell, now: config{"mp0": "local:1,mp=/data,size=1G"},
 			want: []string{"DeviceTaken mountPoints[/data]:  ->  (None)"}},
+
+		{reason: "an export is mounted as the directory that it is, by root", typ: ct, spec: exported, seen: all(shell, exports(media)),
+			want: []string{"ConfiguringAsRoot mountPoints[/media].export:  -> /exports/media (Reload); mountPoints[/media].readOnly: false -> true (Reload)"}},
+		{reason: "an export in sync", typ: ct, spec: exported, seen: all(runs, exports(media)), slots: []string{"mp0"}, now: config{"mp0": "/exports/media,mp=/media,ro=1"}},
+		{reason: "an export that was moved to another directory", typ: ct, spec: exported, seen: all(shell, exports(media)), slots: []string{"mp0"}, now: config{"mp0": "/exports/old,mp=/media,ro=1"},
+			want: []string{"ConfiguringAsRoot mountPoints[/media].export: /exports/old -> /exports/media (Reload)"}},
+		{reason: "an export without SSH is named, and holds nothing up", typ: ct, spec: exported, seen: exports(media),
+			want: []string{"Starting power: Stopped -> Running (None)", "RootOnly mountPoints[/media].export:  -> /exports/media (None); mountPoints[/media].readOnly: false -> true (None)"}},
+		{reason: "a volume becomes an export: first it is taken out", typ: ct, seen: all(shell, exports(media)), spec: exported, slots: []string{"mp0"}, now: config{"mp0": "local:1,mp=/media,size=1G"},
+			want: []string{"Configuring mountPoints[/media]: local:1 -> unused: the data is kept (Outage)"}},
+		{reason: "an export that cannot be had: what is mounted stays", typ: ct, seen: all(shell, exports(export{missing: "no"})), spec: exported, slots: []string{"mp0"}, now: config{"mp0": "local:1,mp=/media,size=1G"},
+			want: []string{"ExportMissing mountPoints[/media].export: local:1 ->  (None)"}},
+		{reason: "an export in a guest is no directory of the node", typ: ct, seen: all(shell, exports(export{path: "/exports/media"})), spec: exported,
+			want: []string{"ExportElsewhere mountPoints[/media].export:  ->  (None)"}},
+		{reason: "an export of another Host", typ: ct, seen: all(shell, exports(export{path: "/exports/media", host: "away", node: "phoenix"})), spec: exported,
+			want: []string{"ExportElsewhere mountPoints[/media].export:  ->  (None)"}},
+		{reason: "an export of another node", typ: ct, seen: all(shell, exports(export{path: "/exports/media", host: "home", node: "pve2"})), spec: exported,
+			want: []string{"ExportElsewhere mountPoints[/media].export:  ->  (None)"}},
+		{reason: "a path that may be bound may not be exported", typ: ct, seen: all(shell, exports(export{path: "/srv/media", host: "home", node: "phoenix"})), spec: exported,
+			want: []string{"PathNotAllowed mountPoints[/media].export:  -> /srv/media (None)"}},
 
 		{reason: "dropped and declared again before the restart: a network keeps its MAC address", typ: vm, slots: []string{"net1"},
 			spec: func(s *v1alpha1.GuestSpec) { s.Networks = []v1alpha1.Network{{Device: "net1"}} },
@@ -205,6 +232,12 @@ func TestMaking(t *testing.T) {
 			s.Disks = []v1alpha1.Disk{{Device: "scsi1", Size: *size("1Gi")}}
 		}, seen: func(s *Seen) { s.host.defaults.Storage = "" },
 			want: []string{"StorageMissing rootDisk.storage:  ->  (None)", "StorageMissing disks[scsi1].storage:  ->  (None)", "StorageMissing cloudInit.storage:  ->  (None)"}},
+		{reason: "an export of another node: nothing is made", typ: ct, spec: func(s *v1alpha1.GuestSpec) {
+			s.Source = &v1alpha1.GuestSource{Template: "local:vztmpl/x"}
+			s.MountPoints = []v1alpha1.MountPoint{{Path: "/media", Export: exportedMedia}}
+		}, seen: func(s *Seen) {
+			s.exports = map[v1alpha1.ExportReference]export{*exportedMedia: {path: "/exports/media", host: "home", node: "pve2"}}
+		}, want: []string{"ExportElsewhere mountPoints[/media].export:  ->  (None)"}},
 		{reason: "a path that is not allowed: nothing is made", typ: ct, spec: func(s *v1alpha1.GuestSpec) {
 			s.Source = &v1alpha1.GuestSource{Template: "local:vztmpl/x"}
 			s.MountPoints = []v1alpha1.MountPoint{{Path: "/data", Bind: &v1alpha1.Bind{Path: "/etc"}}}

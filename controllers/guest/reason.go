@@ -70,6 +70,8 @@ const (
 	VolumeDetachedReason    = "VolumeDetached"
 	RootDiskMissingReason   = "RootDiskMissing"
 	PathNotAllowedReason    = "PathNotAllowed"
+	ExportMissingReason     = "ExportMissing"
+	ExportElsewhereReason   = "ExportElsewhere"
 	UnprivilegedReason      = "UnprivilegedDiffers"
 	ProtectedReason         = "Protected"
 	ControlPlaneReason      = "ControlPlaneGuest"

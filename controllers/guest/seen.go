@@ -48,6 +48,8 @@ type Seen struct {
 	node   string
 	source *proxmox.Resource // the template to clone
 
+	// exports are those that the spec refers to.
+	exports map[v1alpha1.ExportReference]export
 	// keys are the SSH keys of the Secret.
 	keys []string
 	// refusals are what the spec asks for and cannot be had, found while observing.
@@ -72,6 +74,8 @@ type facts struct {
 	nodes    []string // as observed, sorted
 	// bindPaths are the directories that may be bound, with all that is below them.
 	bindPaths []string
+	// exportPaths are the directories that may be exported, with all that is below them.
+	exportPaths []string
 	// controlPlane is the name of the Guest that is never stopped or destroyed.
 	controlPlane string
 }
@@ -79,7 +83,7 @@ type facts struct {
 func factsOf(h *v1alpha1.Host) facts {
 	f := facts{name: h.Name, defaults: deref(h.Spec.Defaults)}
 	if h.Spec.Allow != nil {
-		f.bindPaths = h.Spec.Allow.BindMountPaths
+		f.bindPaths, f.exportPaths = h.Spec.Allow.BindMountPaths, h.Spec.Allow.ExportPaths
 	}
 	if h.Spec.ControlPlaneGuest != nil {
 		f.controlPlane = h.Spec.ControlPlaneGuest.Name

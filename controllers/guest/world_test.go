@@ -85,7 +85,7 @@ func newWorld(t *testing.T, o pve.Options) *world {
 	}
 	host := &v1alpha1.Host{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "home"}}
 	host.Spec.Defaults = &v1alpha1.HostDefaults{Storage: "local-lvm", Gateway: "10.0.0.1", Nameservers: []string{"10.0.0.13"}, Domain: "lan"}
-	host.Spec.Allow = &v1alpha1.HostAllow{BindMountPaths: []string{"/srv"}}
+	host.Spec.Allow = &v1alpha1.HostAllow{BindMountPaths: []string{"/srv"}, ExportPaths: []string{"/exports"}}
 	for _, n := range o.Nodes {
 		host.Status.Nodes = append(host.Status.Nodes, v1alpha1.HostNode{Name: n, Online: ptr(true)})
 	}
@@ -94,7 +94,7 @@ func newWorld(t *testing.T, o pve.Options) *world {
 	}
 	host.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ReachableCondition, Status: metav1.ConditionTrue, Reason: "Connected"}}
 	w := &world{t: t, sim: sim, client: fake.NewClientBuilder().WithScheme(scheme).
-		WithStatusSubresource(&v1alpha1.Guest{}, &v1alpha1.Host{}).WithObjects(host).Build()}
+		WithStatusSubresource(&v1alpha1.Guest{}, &v1alpha1.Host{}, &v1alpha1.HostService{}).WithObjects(host).Build()}
 	w.manager = w.start()
 	return w
 }
@@ -149,7 +149,9 @@ func (w *world) newLoop(m *manager) *reconcile.Loop[*v1alpha1.Guest, guest.Seen]
 	graph := reconcile.NewGraph(w.client)
 	newGuest := func() *v1alpha1.Guest { return &v1alpha1.Guest{} }
 	reconcile.Register(graph, "Guest", kind, newGuest, func() client.ObjectList { return &v1alpha1.GuestList{} })
-	reconcile.Register(graph, "Host", plainHost{}, func() *v1alpha1.Host { return &v1alpha1.Host{} }, func() client.ObjectList { return &v1alpha1.HostList{} })
+	reconcile.Register(graph, "Host", plain[*v1alpha1.Host]{}, func() *v1alpha1.Host { return &v1alpha1.Host{} }, func() client.ObjectList { return &v1alpha1.HostList{} })
+	reconcile.Register(graph, "HostService", plain[*v1alpha1.HostService]{}, func() *v1alpha1.HostService { return &v1alpha1.HostService{} },
+		func() client.ObjectList { return &v1alpha1.HostServiceList{} })
 	return &reconcile.Loop[*v1alpha1.Guest, guest.Seen]{
 		Name: "Guest", Kind: kind, New: newGuest, Client: w.client, Live: w.client, Graph: graph,
 		Events: events.NewFakeRecorder(10000), Clock: clock.RealClock{}, Interval: time.Minute,
@@ -157,14 +159,14 @@ func (w *world) newLoop(m *manager) *reconcile.Loop[*v1alpha1.Guest, guest.Seen]
 	}
 }
 
-// plainHost stands for the Host's kind, which is not under test here.
-type plainHost struct{}
+// plain stands for a kind that is not under test here.
+type plain[T reconcile.Object] struct{}
 
-func (plainHost) Refs(*v1alpha1.Host) []reconcile.Ref                       { return nil }
-func (plainHost) Observe(context.Context, *v1alpha1.Host) (struct{}, error) { return struct{}{}, nil }
-func (plainHost) Plan(*v1alpha1.Host, struct{}) []reconcile.Step            { return nil }
-func (plainHost) Remove(*v1alpha1.Host, struct{}) []reconcile.Step          { return nil }
-func (plainHost) Report(*v1alpha1.Host, struct{}) []reconcile.Condition     { return nil }
+func (plain[T]) Refs(T) []reconcile.Ref                       { return nil }
+func (plain[T]) Observe(context.Context, T) (struct{}, error) { return struct{}{}, nil }
+func (plain[T]) Plan(T, struct{}) []reconcile.Step            { return nil }
+func (plain[T]) Remove(T, struct{}) []reconcile.Step          { return nil }
+func (plain[T]) Report(T, struct{}) []reconcile.Condition     { return nil }
 
 func ptr[T any](v T) *T { return &v }
 

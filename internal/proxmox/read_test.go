@@ -67,6 +67,19 @@ func TestReads(t *testing.T) {
 			func(ctx context.Context, c *Client) (any, error) { return c.Storages(ctx, "pve1") },
 			[]Storage{{Name: "local", Type: "dir", Avail: 61057036288, Total: 270553174016, Content: []string{"images", "rootdir", "vztmpl"}, Enabled: true, Active: true}}, "",
 		},
+		"storages of snippets": {
+			"a folder is where the definition says; what is off, or keeps no files, is none", "/storage",
+			`[{"storage":"tank","type":"nfs","content":"images,snippets","path":"/mnt/pve/tank","shared":1,"nodes":"pve2,pve1"},
+			{"storage":"local","type":"dir","content":"iso,snippets","path":"/var/lib/vz"},{"storage":"lvm","type":"lvmthin","content":"images","vgname":"pve"},
+			{"storage":"own","type":"dir","content":"snippets","path":"/srv","content-dirs":{"snippets":"ci","iso":"x"}},
+			{"storage":"text","type":"dir","content":"snippets","path":"/srv","content-dirs":"iso=x,snippets=ci/vendor"},
+			{"storage":"odd","type":"dir","content":"snippets","path":"srv"},{"storage":"off","type":"dir","content":"snippets","path":"/off","disable":1}]`,
+			func(ctx context.Context, c *Client) (any, error) { return c.SnippetStorages(ctx) },
+			[]SnippetStorage{
+				{Name: "local", Folder: "/var/lib/vz/snippets"}, {Name: "own", Folder: "/srv/ci"},
+				{Name: "tank", Folder: "/mnt/pve/tank/snippets", Nodes: []string{"pve1", "pve2"}, Shared: true}, {Name: "text", Folder: "/srv/ci/vendor"},
+			}, "",
+		},
 		"container config": {
 			"numbers become text, cpulimit a string in one release and a number in the next, lxc lines stand apart", "/nodes/pve1/lxc/101/config",
 			`{"digest":"47101a903c2fd13cf37e39403efa07fd9d326d8b","memory":160,"unprivileged":1,"onboot":false,"cpulimit":1.5,"hostname":"ct101","swap":null,"lxc":[["lxc.apparmor.profile","unconfined"],["lxc.mount.entry","a b"]],"future":{"x":1}}`,
