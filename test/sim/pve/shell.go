@@ -34,7 +34,7 @@ type machine struct {
 func programs() map[string]program {
 	return map[string]program{
 		"cat": runCat, "sha1sum": runSHA1, "hostname": runHostname, "sh": runShell, "bash": runShell,
-		"pct": runPCT, "qm": runQM, "command-v": runWhich,
+		"pct": runPCT, "qm": runQM, "pve-firewall": runPVEFirewall, "command-v": runWhich,
 	}
 }
 
