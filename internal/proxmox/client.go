@@ -81,6 +81,7 @@ func orDefault[T int | float64](v, unset T) T {
 type Client struct {
 	api     *goproxmox.Client
 	carrier *exchange
+	address string // the API's URL with its path
 	limiter *rate.Limiter
 	clock   clock.Clock
 	limits  Limits
@@ -131,6 +132,7 @@ func New(e Endpoint) (*Client, error) {
 			goproxmox.WithUserAgent("phoenix"),
 			goproxmox.WithLogger(silence{})), // it would print parameters, passwords among them
 		carrier:  carrier,
+		address:  address.String(),
 		limiter:  rate.NewLimiter(rate.Limit(limits.RequestsPerSecond), limits.Burst),
 		clock:    e.Clock,
 		limits:   limits,
