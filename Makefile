@@ -20,7 +20,7 @@ ASSETS = set -e; KUBEBUILDER_ASSETS="$$(go run -C hack/controlplane .)"; export 
 KUBECTL = kubectl $(if $(CLUSTER),--context 'kind-$(CLUSTER)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e bench cover verify generate fmt lint manager image kind-up deploy undeploy clean
+.PHONY: help run lab lab-deps test e2e soak bench cover verify generate fmt lint manager image kind-up deploy undeploy clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +28,21 @@ help: ## Show this list.
 run: manager ## Bring the reference site up on this machine, simulated, until Ctrl-C (UNTIL=ready ends it when all is Ready).
 	@$(ASSETS); go build -o bin/run ./hack/run; exec bin/run --until='$(UNTIL)' --timeout='$(TIMEOUT)' $(ARGS)
 
+lab-deps: ## Make what the lab needs, once: programs of this Debian, a root file system, an apt repository (root).
+	@go run ./test/lab/cmd/lab-deps
+
+lab: manager ## Bring the reference site up with real machines, in containers, until Ctrl-C (root, after make lab-deps).
+	@$(ASSETS); go build -o bin/run ./hack/run; exec bin/run --lab --until='$(UNTIL)' --timeout='$(TIMEOUT)' $(ARGS)
+
 test: ## Run the unit tests and the tests against a real API server.
 	@$(ASSETS); go test $(RACE) $(ARGS) $$(go list $(PKG) | grep -v /test/e2e); \
 	for m in hack/controlplane hack/tools; do go -C $$m test ./...; done
 
-e2e: manager ## Run the whole program against the simulated site: kill it, restart it, break things.
-	@$(ASSETS); MANAGER="$(CURDIR)/bin/manager" go test -count=1 -timeout 20m $(ARGS) ./test/e2e/...
+e2e: manager ## Run the whole program: against the simulated site, killed and restarted, and in the lab (root, after make lab-deps).
+	@$(ASSETS); MANAGER="$(CURDIR)/bin/manager" go test -count=1 -p 1 -timeout 20m -skip '^TestSoak' $(ARGS) ./test/e2e/...
+
+soak: manager ## Run what takes long in the lab, half an hour at most (root, after make lab-deps).
+	@$(ASSETS); MANAGER="$(CURDIR)/bin/manager" go test -count=1 -timeout 30m -v -run '^TestSoak' $(ARGS) ./test/e2e/lab
 
 bench: ## Measure what the documentation claims, as ratios within one run.
 	@$(ASSETS); go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(ARGS) ./test/bench/...
