@@ -38,6 +38,15 @@ func IsAway(err error) bool {
 	return errors.As(err, &away)
 }
 
+// Away marks an error as one of IsAway. Transports of other packages, such as
+// an Agent, say so of theirs. Away(nil) is nil.
+func Away(err error) error {
+	if err == nil || IsAway(err) {
+		return err
+	}
+	return &awayError{err}
+}
+
 // awayError marks what IsAway finds; it adds no words.
 type awayError struct{ error }
 
@@ -48,9 +57,9 @@ func (a *awayError) Unwrap() error { return a.error }
 func markAway(err error) error {
 	var shown *HostKeyError
 	switch {
-	case err == nil, IsAway(err), errors.As(err, &shown), errors.Is(err, ErrOutputTooLong), errors.Is(err, context.Canceled),
+	case errors.As(err, &shown), errors.Is(err, ErrOutputTooLong), errors.Is(err, context.Canceled),
 		strings.Contains(err.Error(), "unable to authenticate"):
 		return err
 	}
-	return &awayError{err}
+	return Away(err)
 }

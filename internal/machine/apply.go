@@ -1,0 +1,444 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package machine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What may take how long in a change, in seconds.
+const (
+	validatePatience = 60
+	unitPatience     = 100
+	probePatience    = 5
+	changePatience   = 60 // everything else
+)
+
+// reportBytes is how much of a program's output the script reports.
+const reportBytes = 6000
+
+// stageOf is where a file waits for its turn: beside its place, so that a
+// rename puts it there, and with a dot, so that nobody reads it.
+func stageOf(file string) string {
+	return path.Join(path.Dir(file), "."+path.Base(file)+".phoenix-new")
+}
+
+// do makes the change.
+func (c *change) do(ctx context.Context, m *Machine) error {
+	budget := c.budget()
+	result, err := m.carry(ctx, &passenger{script: c.script(budget), patience: budget + time.Minute, firm: true})
+	if err != nil {
+		return fmt.Errorf("change machine: %w", err)
+	}
+	return c.outcome(result)
+}
+
+// budget is how long the change can take at most, the way back included.
+func (c *change) budget() time.Duration {
+	seconds := changePatience + 2*unitPatience*(len(c.triggers)+len(c.start)+len(c.enable)+2*len(c.releases)+2)
+	for _, w := range c.writes {
+		if len(w.Validate) > 0 {
+			seconds += validatePatience
+		}
+	}
+	seconds += validatePatience * len(c.p.want.Verify)
+	budget := time.Duration(seconds) * time.Second
+	for _, p := range c.p.want.Probes {
+		budget += p.patience() + 2*probeTry
+	}
+	return budget
+}
+
+func (p Probe) patience() time.Duration { return cmp.Or(p.Patience, probePatience*time.Second) }
+
+// changeFunctions are the tools of a change. Nothing stops the script but its
+// own decision: every command's failure is looked at.
+const changeFunctions = `
+why= what= out= code=0 swapped= heard= released=
+try() {
+	why=$1 what=$2
+	shift 2
+	out=$("$@" 2>&1)
+	code=$?
+	[ "$code" -eq 0 ]
+}
+# state PATH: what stands there
+state() {
+	if [ -L "$1" ]; then
+		printf 'link %s' "$(readlink "$1")"
+	elif [ -f "$1" ]; then
+		s=$(sha256sum <"$1")
+		printf 'file %s' "${s%% *}"
+	elif [ -d "$1" ]; then
+		printf directory
+	elif [ -e "$1" ]; then
+		printf other
+	else
+		printf none
+	fi
+}
+same() { why=changed what=$1; [ "$(state "$1")" = "$2" ]; }
+put() { rm -f "$1.new" && base64 -d >"$1.new" && mv -f -T "$1.new" "$1"; }
+# stage PATH OWNER:GROUP MODE, content in base64 on standard input
+stage() { rm -f "$1" && true >"$1" && chown "$2" "$1" && chmod "$3" "$1" && base64 -d >"$1"; }
+copy() { rm -f "$2" && true >"$2" && chown "$3" "$2" && chmod "$4" "$2" && cat <"$1" >"$2"; }
+relink() { rm -f "$2" && ln -s "$(readlink "$1")" "$2"; }
+saved() { [ -e "$1" ] || [ -L "$1" ]; }
+# hold PATH ID: keeps what stands there until the change has come to its end
+hold() {
+	if saved "$keep/$2.old" || saved "$keep/$2.none"; then return 0; fi
+	if [ -L "$1" ]; then
+		relink "$1" "$keep/$2.tmp" && mv -f -T "$keep/$2.tmp" "$keep/$2.old"
+	elif [ -f "$1" ]; then
+		cp -p "$1" "$keep/$2.tmp" && mv -f -T "$keep/$2.tmp" "$keep/$2.old"
+	else
+		true >"$keep/$2.none"
+	fi
+}
+# back PATH ID STAGE: undoes what hold began
+back() {
+	rm -f "$3"
+	if [ -L "$keep/$2.old" ]; then
+		relink "$keep/$2.old" "$3" && mv -f -T "$3" "$1"
+	elif [ -f "$keep/$2.old" ]; then
+		cp -p "$keep/$2.old" "$3" && mv -f -T "$3" "$1"
+	elif [ -f "$keep/$2.none" ]; then
+		rm -f "$1"
+	fi
+}
+# save PATH ID: keeps an original, once, until it comes back
+save() {
+	if saved "$keep/$2.original"; then return 0; fi
+	if [ -L "$1" ]; then
+		relink "$1" "$keep/$2.tmp" && mv -f -T "$keep/$2.tmp" "$keep/$2.original"
+	elif [ -f "$1" ]; then
+		copy "$1" "$keep/$2.tmp" root:root 0600 && mv -f -T "$keep/$2.tmp" "$keep/$2.original"
+	fi
+}
+# restore PATH ID STAGE OWNER:GROUP MODE: an original that was not saved still stands there
+restore() {
+	if [ -L "$keep/$2.original" ]; then
+		relink "$keep/$2.original" "$3" && mv -f -T "$3" "$1"
+	elif [ -f "$keep/$2.original" ]; then
+		copy "$keep/$2.original" "$3" "$4" "$5" && mv -f -T "$3" "$1"
+	fi
+}
+makedir() { [ -d "$1" ] || mkdir "$1"; }
+# unit VERB UNIT
+unit() {
+	if timeout 100 systemctl "$1" "$2"; then return 0; fi
+	journalctl -u "$2" -n 10 -o cat --no-pager
+	return 1
+}
+trigger() { if systemctl is-active -q "$2"; then unit "$1" "$2"; fi; }
+start() {
+	if systemctl is-active -q "$1"; then return 0; fi
+	systemctl reset-failed "$1" 2>/dev/null
+	unit start "$1"
+}
+alive() {
+	case $(systemctl is-active "$1") in
+	active | activating | reloading | refreshing) return 0 ;;
+	esac
+	echo "it does not run"
+	journalctl -u "$1" -n 10 -o cat --no-pager
+	return 1
+}
+# patient SECONDS WANT MATCH COMMAND...: a probe until it succeeds or the time is over
+patient() {
+	limit=$(($(date +%s) + $1)) tries=$(($1 * 5 + 1))
+	shift
+	until ask "$@"; do
+		tries=$((tries - 1))
+		if [ "$tries" -le 0 ] || [ "$(date +%s)" -ge "$limit" ]; then
+			printf '%s' "$got" | tail -c 2000
+			return 1
+		fi
+		sleep 0.2
+	done
+}
+report() {
+	echo "@$1"
+	printf '%s' "$what" | base64
+	echo @output
+	printf '%s' "$out" | tail -c 6000 | base64
+	echo @end
+}
+`
+
+// script renders the whole change.
+func (c *change) script(budget time.Duration) string {
+	s := new(script)
+	s.WriteString(sharedFunctions)
+	s.WriteString(changeFunctions)
+	s.places(c.p.owner)
+	s.line("umask 077")
+	s.line("change() {")
+	c.check(s)
+	c.begin(s)
+	c.stage(s)
+	c.swap(s)
+	c.settle(s)
+	c.commit(s)
+	s.line("}")
+	c.undo(s)
+	s.line("if held; then echo @held; echo @end; exit 0; fi")
+	s.line(`mkdir -p "$lock" && printf '%%s %%s\n' "$$" "$(($(date +%%s) + %d))" >"$lock/holder"`, int(budget.Seconds()))
+	s.line("if change; then report done")
+	s.line(`elif [ "$why" = changed ]; then report changed`)
+	s.line(`else failed=$why message=$what last=$out; undone=yes; undo; what=$message out=$last; report "failed $failed $undone"; fi`)
+	s.line(`rm -rf "$lock"`)
+	s.line("exit 0")
+	return s.String()
+}
+
+// check makes sure that nothing moved since it was observed.
+func (c *change) check(s *script) {
+	state := "none"
+	if len(c.p.seen.recordBytes) > 0 {
+		state = "file " + fullHash(c.p.seen.recordBytes)
+	}
+	s.line(`same "$rec" %s || return 1`, word(state))
+	for _, at := range c.moves() {
+		s.line("same %s %s || return 1", word(at), word(c.p.seen.Paths[at].state()))
+	}
+}
+
+// state is a path as the script's function of this name prints it.
+func (p Path) state() string {
+	switch p.Kind {
+	case "file":
+		return "file " + p.Hash
+	case "link":
+		return "link " + p.Target
+	case "":
+		return "none"
+	}
+	return p.Kind
+}
+
+// moves are the paths of files that the script changes.
+func (c *change) moves() []string {
+	var list []string
+	for _, w := range c.writes {
+		list = append(list, w.Path)
+	}
+	for _, r := range c.restores {
+		list = append(list, r.Path)
+	}
+	return list
+}
+
+// touched are the paths of files that may have to be put back: those of a
+// change that did not end, too.
+func (c *change) touched() []string {
+	list := c.moves()
+	if c.p.seen.record.pending() {
+		for _, f := range c.p.seen.record.Files {
+			list = append(list, f.Path)
+		}
+	}
+	return sorted(list)
+}
+
+// first is the record while the change is under way: what is and what will be ours.
+func (c *change) first() *record {
+	r := newRecord(c.p.owner)
+	if c.final != nil {
+		*r = *c.final
+		r.Files, r.Dirs, r.Units = slices.Clone(r.Files), slices.Clone(r.Dirs), slices.Clone(r.Units)
+	}
+	r.Pending, r.Triggers = true, c.triggers
+	had := c.p.seen.record
+	if had == nil {
+		return r
+	}
+	for _, f := range had.Files {
+		if r.file(f.Path) == nil {
+			r.Files = append(r.Files, f)
+		}
+	}
+	for _, d := range had.Dirs {
+		if r.dir(d.Path) == nil {
+			r.Dirs = append(r.Dirs, d)
+		}
+	}
+	for _, u := range had.Units {
+		if r.unit(u.Name) == nil {
+			r.Units = append(r.Units, u)
+		}
+	}
+	r.Packages, r.Jobs = had.Packages, had.Jobs
+	return r
+}
+
+// begin writes the record, and keeps what may have to come back.
+func (c *change) begin(s *script) {
+	s.line(`try write "$keep" mkdir -p "$keep" || return 1`)
+	if c.p.seen.record.pending() {
+		s.line("swapped=yes heard=yes")
+	} else {
+		s.line(`rm -f "$keep"/*.old "$keep"/*.none`)
+		for _, at := range c.newOriginals() { // what is there of them is from long ago
+			s.line(`rm -f "$keep"/%s.original`, id(at))
+		}
+	}
+	s.line(`try write "$rec" hold "$rec" record || return 1`)
+	s.data(c.first().render(), `try write "$rec" put "$rec" <<'%s' || return 1`, endOfData)
+	for _, at := range c.moves() {
+		s.line("try write %s hold %s %s || return 1", word(at), word(at), id(at))
+	}
+	for _, f := range c.finalFiles() {
+		if f.Original != nil {
+			s.line("try write %s save %s %s || return 1", word(f.Path), word(f.Path), id(f.Path))
+		}
+	}
+}
+
+func (c *change) finalFiles() []ownedFile {
+	if c.final == nil {
+		return nil
+	}
+	return c.final.Files
+}
+
+// stage makes directories and lays the new files beside their places.
+func (c *change) stage(s *script) {
+	for _, d := range c.makes {
+		if d.made {
+			s.line("try write %s makedir %s || return 1", word(d.path), word(d.path))
+		}
+		d.own(s, " || return 1")
+	}
+	for _, w := range c.writes {
+		s.data(w.Content, "try write %s stage %s %s %s <<'%s' || return 1", word(w.Path), word(stageOf(w.Path)),
+			word(w.Owner+":"+w.Group), octal(w.Mode), endOfData)
+	}
+	for _, w := range c.writes {
+		if len(w.Validate) == 0 {
+			continue
+		}
+		argv := make([]string, len(w.Validate))
+		for i, arg := range w.Validate {
+			argv[i] = strings.ReplaceAll(arg, "{}", stageOf(w.Path))
+		}
+		s.line("try validate %s timeout %d %s || return 1", word(w.Path), validatePatience, words(argv))
+	}
+}
+
+// own gives a directory its owner and mode.
+func (d ownDir) own(s *script, otherwise string) {
+	if d.user != "" || d.group != "" {
+		owner := d.user
+		if d.group != "" {
+			owner += ":" + d.group
+		}
+		s.line("try write %s chown %s %s%s", word(d.path), word(owner), word(d.path), otherwise)
+	}
+	if d.mode != "" {
+		s.line("try write %s chmod %s %s%s", word(d.path), d.mode, word(d.path), otherwise)
+	}
+}
+
+// swap puts the new files in their places and takes the old ones away.
+func (c *change) swap(s *script) {
+	for _, r := range c.releases {
+		s.line("released=yes")
+		if r.stop {
+			s.line("try unit %s unit stop %s || return 1", word("stop "+r.unit), word(r.unit))
+		}
+		if r.disable {
+			s.line("try unit %s unit disable %s || return 1", word("disable "+r.unit), word(r.unit))
+		}
+	}
+	if len(c.writes)+len(c.restores) > 0 {
+		s.line("swapped=yes")
+	}
+	for _, w := range c.writes {
+		s.line("try write %s mv -f -T %s %s || return 1", word(w.Path), word(stageOf(w.Path)), word(w.Path))
+	}
+	for _, r := range c.restores {
+		if r.Original == nil {
+			s.line("try write %s rm -f %s || return 1", word(r.Path), word(r.Path))
+			continue
+		}
+		s.line("try write %s restore %s %s %s %s %s || return 1", word(r.Path), word(r.Path), id(r.Path), word(stageOf(r.Path)),
+			word(r.Original.User+":"+r.Original.Group), r.Original.Mode)
+	}
+}
+
+// settle lets the units take the change and sees that all is well.
+func (c *change) settle(s *script) {
+	for _, v := range c.p.want.Verify {
+		s.line("try verify %s timeout %d %s || return 1", word(v.Name), validatePatience, words(v.Argv))
+	}
+	s.line("heard=yes")
+	if c.reload {
+		s.line("try unit 'reload systemd' systemctl daemon-reload || return 1")
+	}
+	for _, name := range c.enable {
+		s.line("try unit %s unit enable %s || return 1", word("enable "+name), word(name))
+	}
+	for _, t := range c.triggers {
+		s.line("try unit %s trigger %s %s || return 1", word(t.verb()+" "+t.Unit), t.verb(), word(t.Unit))
+	}
+	for _, name := range c.running() {
+		s.line("try unit %s start %s || return 1", word("start "+name), word(name))
+	}
+	for _, p := range c.p.want.Probes {
+		s.line("try probe %s patient %d %s %s %s || return 1", word(p.Name), int(p.patience().Seconds()),
+			word(strings.TrimSpace(p.Want)), word(p.Match), words(p.Argv))
+	}
+	for _, name := range c.running() {
+		s.line("try unit %s alive %s || return 1", word("run "+name), word(name))
+	}
+}
+
+// verb is systemctl's word for an action.
+func (t ownedTrigger) verb() string {
+	if t.Action == Restart {
+		return "restart"
+	}
+	return "reload-or-restart"
+}
+
+// running are the units that are to run.
+func (c *change) running() []string {
+	var list []string
+	for _, u := range c.p.want.Units {
+		if u.Running {
+			list = append(list, u.Name)
+		}
+	}
+	return list
+}
+
+// commit ends the change: directories that nobody needs go, the record says
+// what is ours, and what was kept for the way back goes.
+func (c *change) commit(s *script) {
+	for _, d := range c.unmakes {
+		if d.made {
+			s.line("rmdir %s 2>/dev/null", word(d.path)) // with something in it, it stays
+			continue
+		}
+		d.own(s, " || return 1")
+	}
+	if c.final == nil {
+		s.line(`try write "$rec" rm -rf "$keep" || return 1`)
+		s.line(`try write "$rec" rm -f "$rec"`)
+		return
+	}
+	s.data(c.final.render(), `try write "$rec" put "$rec" <<'%s' || return 1`, endOfData)
+	for _, r := range c.restores {
+		s.line(`rm -f "$keep"/%s.original`, id(r.Path))
+	}
+	s.line(`rm -f "$keep"/*.old "$keep"/*.none`)
+	s.line("return 0")
+}
