@@ -141,28 +141,15 @@ func (c *Client) FirewallRules(ctx context.Context, l FirewallLevel) ([]Firewall
 // behind all others. If the digest is not that of the rules any more it adds
 // nothing (IsConflict); an empty digest adds in any case.
 //
-// Measured: Proxmox VE puts every new rule at position 0, whatever it is asked,
-// and does not look at its digest. So this reads the rules first, and another
+// Measured: Proxmox VE puts every new rule at position 0, whatever it is asked;
+// and by its source it does not look at the digest. So this reads the rules first, and another
 // writer within those milliseconds goes unnoticed. For another position than 0
 // the rule is added disabled, moved, and then enabled, each with the digest; an
 // error between them leaves a disabled rule at position 0 or at pos.
 func (c *Client) AddFirewallRule(ctx context.Context, l FirewallLevel, digest string, pos int, rule FirewallRule) error {
-	path, err := l.path("/rules")
+	pos, err := c.addPosition(ctx, l, digest, pos)
 	if err != nil {
 		return err
-	}
-	if pos != 0 || digest != "" {
-		rules, current, err := c.FirewallRules(ctx, l)
-		switch {
-		case err != nil:
-			return err
-		case digest != "" && digest != current:
-			return firewallConflict(http.MethodPost, path)
-		case pos < 0:
-			pos = len(rules)
-		case pos > len(rules):
-			return fmt.Errorf("add rule to %s at %d of %d: %w", l, pos, len(rules), errNoPosition)
-		}
 	}
 	first := rule
 	first.Enabled = rule.Enabled && pos == 0
@@ -188,6 +175,29 @@ func (c *Client) AddFirewallRule(ctx context.Context, l FirewallLevel, digest st
 		return fmt.Errorf("enable the new rule of %s at %d: %w", l, pos, err)
 	}
 	return nil
+}
+
+// addPosition is where a rule is to be added, once the digest was compared.
+func (c *Client) addPosition(ctx context.Context, l FirewallLevel, digest string, pos int) (int, error) {
+	if pos == 0 && digest == "" {
+		return 0, nil
+	}
+	path, err := l.path("/rules")
+	if err != nil {
+		return 0, err
+	}
+	rules, current, err := c.FirewallRules(ctx, l)
+	switch {
+	case err != nil:
+		return 0, err
+	case digest != "" && digest != current:
+		return 0, firewallConflict(http.MethodPost, path)
+	case pos < 0:
+		return len(rules), nil
+	case pos > len(rules):
+		return 0, fmt.Errorf("add rule to %s at %d of %d: %w", l, pos, len(rules), errNoPosition)
+	}
+	return pos, nil
 }
 
 // ruleStands returns the digest of the rules if a rule is where it should be,

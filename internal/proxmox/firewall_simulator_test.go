@@ -363,3 +363,43 @@ func (s site) restartFirewall(t *testing.T) {
 		t.Fatal(fmt.Sprint(exit, out, errs))
 	}
 }
+
+// FuzzFirewallRule: whatever stands in a rule, it is refused or becomes that one
+// rule and nothing else.
+func FuzzFirewallRule(f *testing.F) {
+	f.Add("ACCEPT", "10.0.0.0/24", "", "22", "tcp", "ssh")
+	f.Add("ACCEPT", "", "+web", "", "", "x\nIN ACCEPT")
+	f.Add("DROP", "10.0.0.1 -p tcp", "", "", "", "# [group x]")
+	f.Add("ACCEPT(DROP)", "", "", "80,443", "tcp", "|")
+	f.Add("sg1", "", "", "", "", "$(reboot) `reboot` '\"")
+	sim, err := pve.Start(f.Context(), pve.Options{Nodes: []string{"pve1"}, NoSSH: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(sim.Close)
+	client, err := proxmox.New(endpoint(sim))
+	if err != nil {
+		f.Fatal(err)
+	}
+	s := site{sim, client}
+	f.Fuzz(func(t *testing.T, action, source, dest, dport, proto, comment string) {
+		rule := proxmox.FirewallRule{
+			Type: "in", Action: action, Source: source, Dest: dest, DPort: dport, Proto: proto, Comment: comment, Enabled: true,
+		}
+		before := s.emptyFirewall()
+		err := client.AddFirewallRule(t.Context(), onNode, "", 0, rule)
+		rules, digest := s.rules(t, onNode)
+		switch {
+		case err != nil && len(rules) > 0:
+			t.Errorf("refused with %v, and there are %+v", err, rules)
+		case err == nil && (len(rules) != 1 || !rules[0].Equal(rule)):
+			t.Errorf("%+v became %+v", rule, rules)
+		}
+		if len(rules) > 0 {
+			must(t, client.DeleteFirewallRule(t.Context(), onNode, digest, 0))
+		}
+		if diff := cmp.Diff(before, s.Firewall(), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			t.Errorf("the firewall changed (-want +got):\n%s", diff)
+		}
+	})
+}

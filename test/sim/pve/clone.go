@@ -143,6 +143,7 @@ func (s *Server) copyGuest(g, clone *guest, params map[string]string, full bool)
 	delete(c.main, "lock")
 	clone.behaviour = g.behaviour
 	clone.save(c)
+	s.storeFirewall(clone.firewall, g.firewall.text)
 	return nil
 }
 

@@ -183,3 +183,19 @@ func TestFirewallNoFile(t *testing.T) {
 		}
 	}
 }
+
+// FuzzFirewallFile: what was read and written is read as the same again.
+func FuzzFirewallFile(f *testing.F) {
+	for _, text := range []string{clusterFW, hostFW, guestFW, "[IPSET a1]\n!dc/x # y\n[RULES]\n|GROUP a -i b # c\n"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, level := range []fwLevel{fwCluster, fwHost, fwGuest} {
+			once := parseFirewall(level, text, nil).render()
+			again := parseFirewall(level, once, nil)
+			if diff := cmp.Diff(once, again.render()); diff != "" {
+				t.Errorf("%s of %q (-once +again):\n%s", level, text, diff)
+			}
+		}
+	})
+}

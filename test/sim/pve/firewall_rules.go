@@ -72,8 +72,8 @@ func (f *fwCall) fill(rule section) {
 	}
 }
 
-// addRule puts a rule before all others. Measured: pos is not looked at, and
-// neither is the digest.
+// addRule puts a rule before all others: pos is not looked at (measured), and
+// neither is the digest (by Proxmox's source).
 func addRule(f *fwCall) error {
 	list, env, err := f.rules()
 	if err != nil {

@@ -28,7 +28,7 @@ const (
 
 func firewalled(t *testing.T, o pve.Options) *pve.Server {
 	t.Helper()
-	o.Nodes, o.NoTemplate = []string{"pve1"}, true
+	o.Nodes = []string{"pve1"}
 	o.Guests = []pve.GuestSpec{{VMID: 101, Kind: "lxc", Config: traceContainer, Running: true}}
 	return start(t, o)
 }
@@ -136,14 +136,23 @@ func TestFirewall(t *testing.T) {
 		{"is shown", "GET " + host + "/options", nil, `"tcpflags":1`},
 		{"and deleted", "PUT " + host + "/options", []string{"delete=tcpflags,log_level_in"}, null},
 		{"a helper that is none", "PUT " + host + "/options", []string{"nf_conntrack_helpers=foo"}, "unknown helper foo"},
+		{"a VM's firewall", "PUT /nodes/pve1/qemu/9000/firewall/options", []string{"enable=1"}, null},
+		{"goes with its clone", "POST /nodes/pve1/qemu/9000/clone", []string{"newid=202"}, "qmclone"},
 		{"a limit of the log", "PUT " + dc + "/options", []string{"log_ratelimit=enable=1,rate=5/minute"}, null},
 	} {
 		t.Run(tc.reason, func(t *testing.T) {
 			a.t = t
-			if got := a.ask(tc.request, tc.params...); !strings.Contains(got.body, tc.want) {
+			got := a.ask(tc.request, tc.params...)
+			if !strings.Contains(got.body, tc.want) {
 				t.Errorf("%s %v: %s %s, want %q in it", tc.request, tc.params, got.status, got.body, tc.want)
 			}
+			if upid, isTask := got.data.(string); isTask {
+				a.wait(upid)
+			}
 		})
+	}
+	if got := s.Firewall().Guests[202].Options["enable"]; got != "1" {
+		t.Errorf("the clone's firewall has enable %q", got)
 	}
 }
 
@@ -179,7 +188,7 @@ func TestFirewallState(t *testing.T) {
 			"sg1": {Comment: "ours", Rules: []pve.FirewallRule{{Type: "in", Action: "ACCEPT", Proto: "tcp", DPort: "443", Enable: true}}},
 		},
 		Nodes: map[string]pve.FirewallNode{"pve1": {FirewallScope: empty, Enabled: true}},
-		Guests: map[int]pve.FirewallGuest{101: {
+		Guests: map[int]pve.FirewallGuest{9000: s.Firewall().Guests[9000], 101: {
 			FirewallScope: inGuest, Kind: "lxc", Node: "pve1", Name: "ct101", Running: true,
 			NICs: []pve.FirewallNIC{{
 				Name: "net0", Device: "eth0", MAC: "BC:24:11:5D:6E:BF", Bridge: "vmbr0", Firewall: true,
