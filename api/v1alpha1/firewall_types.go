@@ -245,11 +245,11 @@ type FirewallRule struct {
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,5}(:[0-9]{1,5})?(,[0-9]{1,5}(:[0-9]{1,5})?)*$')",message="sourcePorts must be numbers and ranges without spaces, for example 1024:65535"
 	SourcePorts string `json:"sourcePorts,omitempty"`
-	// icmpType: the name or number of an ICMP type, such as echo-request.
+	// icmpType: the name of an ICMP type, such as echo-request.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9/-]+$')",message="icmpType must be a name or number, for example echo-request"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z][a-z0-9-]*$')",message="icmpType must be the name of an ICMP type, for example echo-request"
 	ICMPType string `json:"icmpType,omitempty"`
 	// interface: net0 to net31 of a Guest, or an interface of the node. Unset: all.
 	// +optional

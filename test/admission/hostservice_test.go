@@ -122,6 +122,7 @@ func TestFirewallRefused(t *testing.T) {
 		{"ports with a space", rule(`{action: Accept, protocol: tcp, ports: "80, 443"}`), "spec.firewall.datacenter.rules[0].ports", "without spaces"},
 		{"ports by name", rule(`{action: Accept, protocol: tcp, ports: https}`), "spec.firewall.datacenter.rules[0].ports", "for example 80,443"},
 		{"an ICMP type of TCP", rule(`{action: Accept, protocol: tcp, icmpType: echo-request}`), "spec.firewall.datacenter.rules[0]", "needs protocol: icmp"},
+		{"an ICMP type by number", rule(`{action: Accept, protocol: icmp, icmpType: "8"}`), "spec.firewall.datacenter.rules[0].icmpType", "for example echo-request"},
 		{"a source that is nobody", rule(`{action: Accept, source: {}}`), "spec.firewall.datacenter.rules[0].source", "exactly one of address, alias, ipSet and guestRef"},
 		{"a source that is two", rule(`{action: Accept, source: {address: 10.0.0.1, alias: office}}`), "spec.firewall.datacenter.rules[0].source", "exactly one"},
 		{"a source with host bits", rule(`{action: Accept, source: {address: 10.0.0.7/24}}`), "spec.firewall.datacenter.rules[0].source.address", "for example 10.0.0.0/24"},
