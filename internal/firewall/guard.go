@@ -1,0 +1,231 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package firewall
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// GuardSeconds is how long a change may go unconfirmed before the node takes it back.
+const GuardSeconds = 120
+
+// Look is what one node says of the firewall's files and of the owner's guard.
+type Look struct {
+	// Digests are those of all firewall files, by their path below /etc/pve.
+	Digests map[string]string
+	// Ours are the files in which a group of the owner is named.
+	Ours map[string]bool
+	// Record is the owner's record on this node; empty: it has none.
+	Record []byte
+	Guard  Guard
+}
+
+// Guard is the state of the timer on one node.
+type Guard struct {
+	// Armed says that a copy of the files waits to be put back.
+	Armed bool
+	// Ticking says that the timer that puts it back runs. A node that was restarted has lost it.
+	Ticking bool
+	// Running says that the copy is being put back right now.
+	Running bool
+	// Content is the token of the change that the copy guards.
+	Content string
+	// Pending says that the node has not put its files in force yet.
+	Pending bool
+	// RolledBack is the token of the change that was taken back last, and Text says in words what it was.
+	RolledBack, Text string
+}
+
+// Paths of one owner on a node.
+type paths struct{ unit, copies, marker, record string }
+
+func pathsOf(owner string) paths {
+	id := ID(owner)
+	return paths{
+		unit: "phoenix-firewall-" + id, copies: "/var/lib/phoenix/firewall-" + id + ".armed",
+		marker: "/var/lib/phoenix/firewall-" + id + ".rolledback", record: "/var/lib/phoenix/firewall-" + id + ".json",
+	}
+}
+
+// RolledBackFile is where a node keeps what it took back.
+func RolledBackFile(owner string) string { return pathsOf(owner).marker }
+
+// fill puts an owner's paths into a script. What goes into a script is hexadecimal, base64 or a path that was checked.
+func (p paths) fill(script string) string {
+	return strings.NewReplacer("@UNIT@", p.unit, "@COPIES@", p.copies, "@MARKER@", p.marker, "@RECORD@", p.record, "@SECONDS@", fmt.Sprint(GuardSeconds)).Replace(script)
+}
+
+const lookScript = `export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+cd /etc/pve || exit 3
+for f in firewall/*.fw nodes/*/host.fw; do
+  [ -f "$f" ] || continue
+  sha1sum "$f"
+  if grep -q -s -F @PREFIX@ "$f"; then echo "ours $f"; fi
+done
+if [ -d @COPIES@ ]; then
+  echo "armed $(cat @COPIES@/content)"
+  echo "timer $(systemctl is-active @UNIT@.timer)"
+  echo "service $(systemctl is-active @UNIT@.service)"
+  echo "status $(pve-firewall status 2>&1 | head -n 1)"
+fi
+if [ -f @MARKER@ ]; then echo "rolledback $(cat @MARKER@)"; fi
+if [ -f @RECORD@ ]; then echo "record $(base64 -w 0 < @RECORD@)"; fi
+echo end
+`
+
+// LookScript reads everything that a node knows, in one go.
+func LookScript(owner string) string {
+	return pathsOf(owner).fill(strings.ReplaceAll(lookScript, "@PREFIX@", Prefix(owner)))
+}
+
+// ParseLook reads the output of LookScript.
+func ParseLook(text string) (Look, error) {
+	l := Look{Digests: map[string]string{}, Ours: map[string]bool{}}
+	ended := false
+	for line := range strings.Lines(text) {
+		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		rest = strings.TrimSpace(rest)
+		ended = word == "end"
+		if err := l.take(word, rest); err != nil {
+			return Look{}, err
+		}
+	}
+	if !ended {
+		return Look{}, errors.New("read the firewall's files: the output was cut off")
+	}
+	return l, nil
+}
+
+func (l *Look) take(word, rest string) error {
+	var err error
+	switch word {
+	case "ours":
+		l.Ours[rest] = true
+	case "armed":
+		l.Guard.Armed = true
+		l.Guard.Content, _, _ = strings.Cut(rest, " ")
+	case "timer":
+		l.Guard.Ticking = rest == "active"
+	case "service":
+		l.Guard.Running = rest == "active" || rest == "activating"
+	case "status":
+		l.Guard.Pending = strings.Contains(rest, "pending changes")
+	case "rolledback":
+		token, text, _ := strings.Cut(rest, " ")
+		l.Guard.RolledBack = token
+		var words []byte
+		words, err = base64.StdEncoding.DecodeString(text)
+		l.Guard.Text = string(words)
+	case "record":
+		l.Record, err = base64.StdEncoding.DecodeString(rest)
+	case "end":
+	default:
+		l.Digests[rest] = word
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", word, err)
+	}
+	return nil
+}
+
+// The copies are made first and moved into place as a whole; then the timer is started. What puts them back runs again
+// until it succeeds: without a quorum /etc/pve takes no writes. It says nothing when nothing was changed.
+const armScript = `set -eu
+trap '' HUP PIPE
+umask 077
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mkdir -p /var/lib/phoenix
+[ ! -d @COPIES@ ] || exit 5
+rm -rf @COPIES@.new
+mkdir @COPIES@.new
+cd /etc/pve
+n=0
+for f in @FILES@; do
+  if [ -f "$f" ]; then cat "$f" > @COPIES@.new/$n; fi
+  n=$((n+1))
+done
+echo '@CONTENT@' > @COPIES@.new/content
+cat > @COPIES@.new/restore <<'END_OF_RESTORE'
+set -u
+trap '' HUP PIPE
+umask 077
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+cd /etc/pve || exit 1
+n=0
+changed=0
+for f in @FILES@; do
+  copy=@COPIES@/$n
+  n=$((n+1))
+  if [ -f "$copy" ]; then
+    if cmp -s "$copy" "$f"; then continue; fi
+    changed=1
+    if ! { cat "$copy" > "$f.tmp.$$" && mv "$f.tmp.$$" "$f"; } 2>/dev/null; then cat "$copy" > "$f" || exit 1; fi
+  elif [ -f "$f" ]; then
+    changed=1
+    rm -f "$f" || exit 1
+  fi
+done
+if [ "$changed" = 1 ]; then cat @COPIES@/content > @MARKER@.new && mv @MARKER@.new @MARKER@ || exit 1; fi
+rm -rf @COPIES@
+END_OF_RESTORE
+rm -f @MARKER@
+mv @COPIES@.new @COPIES@
+`
+
+const startTimer = `systemd-run --quiet --collect --unit=@UNIT@ --on-active=@SECONDS@ --timer-property=AccuracySec=1s -p Restart=on-failure -p RestartSec=10 /bin/sh @COPIES@/restore
+`
+
+// ArmScript copies the files, which are paths below /etc/pve, and starts the timer that puts them back. The token stands
+// for the change, and text says it in words. It exits with 5 when a copy waits already.
+func ArmScript(owner, token, text string, files []string) string {
+	script := strings.NewReplacer(
+		"@FILES@", strings.Join(files, " "), "@CONTENT@", token+" "+base64.StdEncoding.EncodeToString([]byte(text)),
+	).Replace(armScript)
+	return pathsOf(owner).fill(script + startTimer)
+}
+
+// RearmScript starts the timer again over copies that wait.
+func RearmScript(owner string) string {
+	return pathsOf(owner).fill("set -eu\nexport LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin\n[ -d @COPIES@ ] || exit 0\n" + startTimer)
+}
+
+const confirmScript = `set -eu
+trap '' HUP PIPE
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+systemctl stop @UNIT@.timer 2>/dev/null || :
+case "$(systemctl is-active @UNIT@.service)" in active|activating) exit 4;; esac
+[ ! -f @MARKER@ ] || exit 4
+rm -rf @COPIES@
+`
+
+// ConfirmScript stops the timer and takes the copies away. It exits with 4 when the change was taken back meanwhile.
+func ConfirmScript(owner string) string { return pathsOf(owner).fill(confirmScript) }
+
+const recordScript = `set -eu
+umask 077
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mkdir -p /var/lib/phoenix
+base64 -d > @RECORD@.new <<'END_OF_RECORD'
+@TEXT@
+END_OF_RECORD
+sync
+mv @RECORD@.new @RECORD@
+`
+
+// RecordScript keeps a record on a node; an empty one is taken away.
+func RecordScript(r Record) string {
+	p := pathsOf(r.Owner)
+	if r.Empty() {
+		return p.fill("rm -f @RECORD@ @RECORD@.new\n")
+	}
+	return p.fill(strings.ReplaceAll(recordScript, "@TEXT@", base64.StdEncoding.EncodeToString(r.Text())))
+}
+
+// ForgetScript takes away what is left of an owner on a node.
+func ForgetScript(owner string) string {
+	return pathsOf(owner).fill("rm -f @RECORD@ @RECORD@.new @MARKER@ @MARKER@.new\n")
+}
