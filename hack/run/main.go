@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Phoenix Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command run is "make run": the reference site, declared and brought up on this machine.
+// Command run is "make run" and "make lab": the reference site, declared and brought up on this machine.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,14 +25,22 @@ import (
 )
 
 func main() {
+	if slices.Contains(os.Args[1:], "--lab") {
+		os.Exit(labMain(do)) // in namespaces of its own
+	}
+	os.Exit(do())
+}
+
+// do runs the command and returns its exit status.
+func do() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctrllog.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
 	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "run:", err)
-		stop()
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 type options struct {
@@ -39,6 +48,16 @@ type options struct {
 	timeout time.Duration
 	manager string
 	samples string
+	lab     bool
+}
+
+// place is the site that the world is about.
+type place struct {
+	site    pve.Options
+	running *pve.Server
+	// enter says how to get into it from another terminal: what comes before a command, and what else there is to know.
+	enter, hint string
+	stop        func() error
 }
 
 func run(ctx context.Context, args []string) (err error) {
@@ -48,20 +67,32 @@ func run(ctx context.Context, args []string) (err error) {
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long the objects may take to become Ready")
 	flags.StringVar(&o.manager, "manager", "bin/manager", "the manager's binary")
 	flags.StringVar(&o.samples, "samples", "config/samples/phoenix", "the objects to apply")
+	flags.BoolVar(&o.lab, "lab", false, "real machines, in containers")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if o.until != "" && o.until != "ready" {
 		return fmt.Errorf("UNTIL is %q: it can only be ready", o.until)
 	}
+	p := &place{site: pve.Options{TaskTime: 300 * time.Millisecond}, stop: func() error { return nil }}
+	if o.lab {
+		if p, err = startLab(ctx); err != nil {
+			return err
+		}
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
 	w, err := world.Start(ctx, world.Options{
-		Root: ".", Dir: ".phoenix", Manager: o.manager, Progress: os.Stdout,
-		Site: pve.Options{TaskTime: 300 * time.Millisecond},
+		Root: ".", Dir: ".phoenix", Manager: o.manager, Progress: os.Stdout, Site: p.site, Running: p.running,
 	})
 	defer func() { err = errors.Join(err, w.Stop()) }()
 	if err != nil {
 		return err
 	}
+	return bringUp(ctx, w, o, p)
+}
+
+// bringUp applies the samples and waits as long as was asked for.
+func bringUp(ctx context.Context, w *world.World, o options, p *place) error {
 	if err := errors.Join(os.RemoveAll(w.LogFile()), w.StartManager()); err != nil {
 		return err
 	}
@@ -72,7 +103,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err := converge(ctx, w, o.timeout); err != nil || o.until == "ready" {
 		return err
 	}
-	return stay(ctx, w)
+	return stay(ctx, w, p)
 }
 
 // converge shows what becomes of every object until all are Ready, then prints their tables.
@@ -144,12 +175,12 @@ func newline() error {
 }
 
 // stay says how to connect and waits for Ctrl-C.
-func stay(ctx context.Context, w *world.World) error {
+func stay(ctx context.Context, w *world.World, p *place) error {
 	path, err := filepath.Abs(w.Kubeconfig)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\nTo look around from another terminal:\n\n  export KUBECONFIG=%s; kubectl get guests\n\nCtrl-C ends everything.\n", path)
+	fmt.Printf("\nTo look around from another terminal:\n\n  export KUBECONFIG=%s; %skubectl get guests\n%s\nCtrl-C ends everything.\n", path, p.enter, p.hint)
 	select {
 	case <-ctx.Done():
 		fmt.Println("\nstopping")

@@ -43,6 +43,8 @@ type Options struct {
 	Manager string
 	// Site says what the simulated Proxmox VE site is like.
 	Site pve.Options
+	// Running is a site that runs already, such as a lab's: it is used in place of one of the world's own, and left as it is.
+	Running *pve.Server
 	// Progress takes a line for every part that is started.
 	Progress io.Writer
 }
@@ -89,10 +91,12 @@ func Start(ctx context.Context, o Options) (*World, error) {
 	if err := os.WriteFile(w.Kubeconfig, w.env.KubeConfig, 0o600); err != nil {
 		return w, fmt.Errorf("write kubeconfig: %w", err)
 	}
-	if w.Site, err = pve.Start(ctx, o.Site); err != nil {
-		return w, fmt.Errorf("start simulated site: %w", err)
+	if w.Site = o.Running; w.Site == nil {
+		if w.Site, err = pve.Start(ctx, o.Site); err != nil {
+			return w, fmt.Errorf("start simulated site: %w", err)
+		}
+		w.say("Proxmox VE     simulated at %s", w.Site.URL)
 	}
-	w.say("Proxmox VE     simulated at %s", w.Site.URL)
 	return w, w.authorise(ctx)
 }
 
@@ -124,7 +128,7 @@ func (w *World) managerKubeconfig() string { return filepath.Join(w.opts.Dir, "m
 func (w *World) Stop() error {
 	var errs []error
 	errs = append(errs, w.StopManager())
-	if w.Site != nil {
+	if w.Site != nil && w.opts.Running == nil {
 		w.Site.Close()
 	}
 	if w.env != nil {

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,10 +26,10 @@ func (t *translation) rules(c *chain, rules []pve.FirewallRule) {
 // rule translates one rule, when it is of the chain's direction.
 func (t *translation) rule(c *chain, r pve.FirewallRule) {
 	var err error
-	switch {
-	case r.Type == "group":
+	switch r.Type {
+	case "group":
 		err = t.group(c, r)
-	case r.Type == c.direction:
+	case c.direction:
 		err = t.single(c, r)
 	}
 	if err != nil {
@@ -152,7 +151,7 @@ func (s service) match() (string, error) {
 		if p.list == "" {
 			continue
 		}
-		set, err := ports(s.proto, p.list)
+		set, err := portSet(p.list)
 		if err != nil {
 			return "", err
 		}
@@ -204,17 +203,17 @@ func (s service) control() (string, error) {
 }
 
 // ports is a list of ports as nftables writes it.
-func ports(proto, list string) (string, error) {
+func portSet(list string) (string, error) {
 	var out []string
 	for _, item := range strings.Split(list, ",") {
 		low, high, isRange := strings.Cut(strings.TrimSpace(item), ":")
-		from, err := port(proto, low)
+		from, err := port(low)
 		if err != nil {
 			return "", err
 		}
 		text := strconv.Itoa(from)
 		if isRange {
-			to, err := port(proto, high)
+			to, err := port(high)
 			if err != nil {
 				return "", err
 			}
@@ -228,13 +227,19 @@ func ports(proto, list string) (string, error) {
 	return "{ " + strings.Join(out, ", ") + " }", nil
 }
 
-func port(proto, text string) (int, error) {
+// ports are services that a rule may name.
+var ports = map[string]int{
+	"ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "whois": 43, "domain": 53, "tftp": 69, "http": 80, "pop3": 110, "sunrpc": 111, "ntp": 123,
+	"imap2": 143, "snmp": 161, "ldap": 389, "https": 443, "submissions": 465, "syslog": 514, "submission": 587, "ldaps": 636, "domain-s": 853,
+	"rsync": 873, "imaps": 993, "pop3s": 995, "nfs": 2049, "mysql": 3306, "postgresql": 5432, "http-alt": 8080,
+}
+
+func port(text string) (int, error) {
 	if n, err := strconv.ParseUint(text, 10, 16); err == nil {
 		return int(n), nil
 	}
-	n, err := net.LookupPort(proto, text)
-	if err != nil {
-		return 0, fmt.Errorf("port %q is not known", text)
+	if n, ok := ports[text]; ok {
+		return n, nil
 	}
-	return n, nil
+	return 0, fmt.Errorf("port %q is not known", text)
 }

@@ -1,0 +1,28 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/phoenix-hypervisor/phoenix/test/lab"
+)
+
+// labMain runs the command inside a lab's namespaces.
+func labMain(run func() int) int { return lab.Main(run) }
+
+// startLab starts the real machines.
+func startLab(ctx context.Context) (*place, error) {
+	l, err := lab.Start(ctx, lab.Options{Root: ".", Progress: os.Stdout})
+	if err != nil {
+		return nil, fmt.Errorf("start lab: %w", err)
+	}
+	return &place{
+		running: l.Site, stop: l.Stop,
+		enter: fmt.Sprintf("nsenter --target %d --net ", l.PID),
+		hint:  fmt.Sprintf("\n  %s    # the host\n  %s    # container step-ca\n", l.Shell(lab.Host), l.Shell(103)),
+	}, nil
+}

@@ -1,0 +1,101 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/phoenix-hypervisor/phoenix/test/lab/image"
+)
+
+// The addresses of the lab, beside those that the site's guests are given.
+const (
+	// Gateway is where the control plane and the manager run, and every machine's way out. The apt repository and the artifact
+	// mirror stand there.
+	Gateway = image.Address
+	// HostAddress is the Proxmox VE host's.
+	HostAddress = "10.0.0.13"
+	// ClientAddress is that of the one outside.
+	ClientAddress = "198.51.100.2"
+
+	clientGateway = "198.51.100.1"
+	clientNetwork = "/run/netns/client"
+)
+
+// openNetwork makes the bridges, the first one with the gateway's address, and an outside network with one client in it.
+func openNetwork(ctx context.Context, bridges []string) error {
+	var b strings.Builder
+	for i, name := range bridges {
+		fmt.Fprintf(&b, "link add %s type bridge\nlink set %s up\n", name, name)
+		if i == 0 {
+			fmt.Fprintf(&b, "address add %s/24 dev %s\n", Gateway, name)
+		}
+	}
+	b.WriteString("netns add client\nlink add outside type veth peer name eth0 netns client\n")
+	fmt.Fprintf(&b, "address add %s/24 dev outside\nlink set outside up\n", clientGateway)
+	if err := command(ctx, strings.NewReader(b.String()), "ip", "-batch", "-"); err != nil {
+		return fmt.Errorf("make the lab's network: %w", err)
+	}
+	client := fmt.Sprintf("link set lo up\naddress add %s/24 dev eth0\nlink set eth0 up\nroute add default via %s\n", ClientAddress, clientGateway)
+	if err := command(ctx, strings.NewReader(client), "ip", "-netns", "client", "-batch", "-"); err != nil {
+		return fmt.Errorf("make the outside's network: %w", err)
+	}
+	return nil
+}
+
+// closeNetwork removes what openNetwork made.
+func closeNetwork(ctx context.Context, bridges []string) error {
+	var b strings.Builder
+	b.WriteString("netns delete client\n")
+	for _, name := range bridges {
+		fmt.Fprintf(&b, "link delete %s\n", name)
+	}
+	return command(ctx, strings.NewReader(b.String()), "ip", "-force", "-batch", "-")
+}
+
+// Client runs a program of this machine as one outside of the site, with the network as it looks from there.
+func (l *Lab) Client(ctx context.Context, argv ...string) (Result, error) {
+	return capture(ctx, nil, "nsenter", append([]string{"--net=" + clientNetwork, "--"}, argv...)...)
+}
+
+// listenIn listens in another network namespace.
+func listenIn(ctx context.Context, namespace, address string) (net.Listener, error) {
+	type result struct {
+		l   net.Listener
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := enterNetwork(namespace)
+		var l net.Listener
+		if err == nil {
+			var lc net.ListenConfig
+			l, err = lc.Listen(ctx, "tcp", address)
+		}
+		done <- result{l, err}
+	}()
+	r := <-done
+	if r.err != nil {
+		return nil, fmt.Errorf("listen on %s in %s: %w", address, namespace, r.err)
+	}
+	return r.l, nil
+}
+
+// enterNetwork moves the calling thread into another network namespace.
+func enterNetwork(namespace string) error {
+	f, err := os.Open(namespace)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	return unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
+}
