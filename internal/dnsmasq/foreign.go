@@ -68,25 +68,6 @@ func each(files map[string]string, visit func(path string, n int, line string)) 
 	}
 }
 
-// Without returns a file without the lines of conflicts in it.
-func Without(path, content string, conflicts []Conflict) string {
-	gone := map[int]bool{}
-	for _, f := range conflicts {
-		if f.Path == path {
-			gone[f.Line] = true
-		}
-	}
-	var kept []string
-	n := 0
-	for line := range strings.SplitAfterSeq(content, "\n") {
-		n++
-		if !gone[n] {
-			kept = append(kept, line)
-		}
-	}
-	return strings.Join(kept, "")
-}
-
 // HostsFiles returns what drop-ins name as further files of hosts: files, and directories with a /* behind.
 func HostsFiles(dropIns map[string]string) []string {
 	var found []string

@@ -104,14 +104,3 @@ func TestLost(t *testing.T) {
 		}
 	}
 }
-
-func TestWithout(t *testing.T) {
-	content := "one\ntwo\nthree\nfour"
-	got := Without("f", content, []Conflict{{Path: "f", Line: 2}, {Path: "f", Line: 4}, {Path: "g", Line: 1}})
-	if got != "one\nthree\n" {
-		t.Errorf("what is left is %q", got)
-	}
-	if got := Without("f", content, nil); got != content {
-		t.Errorf("without conflicts %q changes", got)
-	}
-}
