@@ -1,0 +1,13 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package machine simulates a Debian machine in memory: files with owner, group,
+// mode and links, a shell with the programs that scripts of this project may
+// use, packages, systemd units and a journal, and the services dnsmasq, NFS
+// (kernel and Ganesha) and mounts, which behave by the machine's own files.
+//
+// Nothing of the computer that runs the simulator is read, changed or started:
+// an unknown program ends with 127. Machines of one Network know each other by
+// address. Faults can be switched on: commands that fail or wait, a dpkg lock
+// that is held, connections that break.
+package machine

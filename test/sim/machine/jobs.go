@@ -1,0 +1,425 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+)
+
+var (
+	errMasked   = errors.New("is masked")
+	errNotFound = errors.New("not found")
+	errJob      = errors.New("failed because the control process exited with error code")
+)
+
+// settingError says that a unit has a bad setting.
+type settingError struct{ why string }
+
+// Error implements error.
+func (e settingError) Error() string { return e.why }
+
+// set changes a unit's state under the lock.
+func (s *manager) set(u *unit, do func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := u.active
+	do()
+	now := s.m.now()
+	if before != u.active {
+		u.changed = now
+		if u.active == "active" {
+			u.entered = now
+		}
+	}
+}
+
+// start starts a unit and waits until it is up, or has run when it is oneshot.
+func (s *manager) start(ctx context.Context, name string) error {
+	u := s.get(name)
+	u.job.Lock()
+	defer u.job.Unlock()
+	s.mu.Lock()
+	load, why, active := u.def().load, u.def().why, u.active
+	s.mu.Unlock()
+	switch {
+	case load == "masked":
+		return errMasked
+	case load == "not-found":
+		return errNotFound
+	case load != "loaded":
+		return settingError{why}
+	case active == "active" || active == "activating":
+		return nil
+	}
+	for _, needed := range append(u.def().file.words("Unit.Requires"), u.def().file.words("Unit.BindsTo")...) {
+		if err := s.start(ctx, needed); err != nil {
+			s.log(u.name, "Dependency failed for "+u.description()+".")
+			return fmt.Errorf("dependency: %w", err)
+		}
+	}
+	for _, wanted := range u.def().file.words("Unit.Wants") {
+		_ = s.start(ctx, wanted) // what is wanted may be missing
+	}
+	s.m.countWrite()
+	s.set(u, func() {
+		u.invocation, u.result, u.code, u.status, u.pid = randomHex(16), "success", 0, 0, 0
+		u.active, u.sub = "activating", "start"
+		u.started, u.finished = s.m.now(), time.Time{}
+		u.done = make(chan struct{})
+	})
+	s.log(u.name, "Starting "+u.description()+"...")
+	switch path.Ext(u.name) {
+	case ".mount":
+		return s.startMount(u)
+	case ".timer":
+		return s.startTimer(u)
+	case ".service":
+		return s.startService(ctx, u)
+	}
+	s.set(u, func() { u.active, u.sub = "active", "active" })
+	return nil
+}
+
+func (u *unit) description() string {
+	return u.name + " - " + u.def().file.get("Unit.Description", u.name)
+}
+
+// startService runs a service's commands.
+func (s *manager) startService(ctx context.Context, u *unit) error {
+	live, cancel := context.WithCancel(s.m.alive())
+	s.set(u, func() { u.cancel = cancel })
+	for _, line := range u.def().file["Service.ExecStartPre"] {
+		if exit := s.command(live, u, line); exit != 0 {
+			return s.fail(u, exit, "start-pre")
+		}
+	}
+	commands := u.def().file["Service.ExecStart"]
+	if u.def().file.get("Service.Type", "simple") == "oneshot" {
+		return s.oneshot(live, u, commands)
+	}
+	argv := s.argv(u, strings.TrimLeft(commands[0], "-@:+!"))
+	if run := s.m.daemonFor(argv); run != nil {
+		return s.startDaemon(live, u, argv, run)
+	}
+	p := s.process(live, u, argv)
+	s.set(u, func() { u.active, u.sub, u.pid = "active", "running", p.pid })
+	s.log(u.name, "Started "+u.description()+".")
+	go func() { s.ended(u, p.Exec(argv)) }()
+	return nil
+}
+
+func (s *manager) startDaemon(ctx context.Context, u *unit, argv []string, run daemonProgram) error {
+	p := s.process(ctx, u, argv)
+	d, exit := daemon(nil), 0
+	if struckExit, struck := s.m.faults.strike(ctx, strings.Join(argv, " "), p.Stderr); struck {
+		exit = struckExit
+	} else {
+		d, exit = run(p)
+	}
+	if exit != 0 {
+		return s.fail(u, exit, "start")
+	}
+	s.set(u, func() { u.active, u.sub, u.daemon, u.pid = "active", "running", d, p.pid })
+	s.log(u.name, "Started "+u.description()+".")
+	return s.post(ctx, u)
+}
+
+func (s *manager) post(ctx context.Context, u *unit) error {
+	for _, line := range u.def().file["Service.ExecStartPost"] {
+		if exit := s.command(ctx, u, line); exit != 0 {
+			return s.fail(u, exit, "start-post")
+		}
+	}
+	return nil
+}
+
+// oneshot runs commands to their end.
+func (s *manager) oneshot(ctx context.Context, u *unit, commands []string) error {
+	for _, line := range commands {
+		if exit := s.command(ctx, u, line); exit != 0 {
+			return s.fail(u, exit, "start")
+		}
+	}
+	s.log(u.name, "Finished "+u.description()+".")
+	s.set(u, func() {
+		u.active, u.sub, u.code, u.finished = "inactive", "dead", 1, s.m.now()
+		if u.def().file.yes("Service.RemainAfterExit") {
+			u.active, u.sub = "active", "exited"
+		}
+		close(u.done)
+	})
+	s.forget(u)
+	return s.post(ctx, u)
+}
+
+// ended notes that a service's main process is over.
+func (s *manager) ended(u *unit, exit int) {
+	s.mu.Lock()
+	stopped := u.active == "deactivating" || s.units[u.name] != u
+	remains := exit == 0 && u.def().file.yes("Service.RemainAfterExit")
+	s.mu.Unlock()
+	if exit != 0 && !stopped {
+		_ = s.fail(u, exit, "main") // it shows in the unit
+		return
+	}
+	s.set(u, func() {
+		u.active, u.sub, u.code, u.status, u.finished = "inactive", "dead", 1, exit, s.m.now()
+		if remains {
+			u.active, u.sub = "active", "exited"
+		}
+		if stopped {
+			u.code, u.status = 2, 15
+		}
+		close(u.done)
+	})
+	s.log(u.name, u.name+": Deactivated successfully.")
+	s.forget(u)
+}
+
+// fail puts a unit into the state failed.
+func (s *manager) fail(u *unit, exit int, phase string) error {
+	if s.stopping(u) {
+		return errJob
+	}
+	what := "Control"
+	if phase == "start" || phase == "main" {
+		what = "Main"
+	}
+	result, code := "exit-code", 1
+	if exit > 128 {
+		result, code, exit = "signal", 2, exit-128
+	}
+	s.log(u.name, fmt.Sprintf("%s: %s process exited, code=exited, status=%d/FAILURE", u.name, what, exit))
+	s.log(u.name, fmt.Sprintf("%s: Failed with result '%s'.", u.name, result))
+	s.set(u, func() {
+		u.active, u.sub, u.result, u.code, u.status, u.daemon, u.finished = "failed", "failed", result, code, exit, nil, s.m.now()
+		select {
+		case <-u.done:
+		default:
+			close(u.done)
+		}
+	})
+	if phase != "main" {
+		s.log(u.name, "Failed to start "+u.description()+".")
+	}
+	s.forget(u)
+	return errJob
+}
+
+// stopping settles a unit whose job ended because it is to stop.
+func (s *manager) stopping(u *unit) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u.active != "deactivating" {
+		return false
+	}
+	u.active, u.sub, u.code, u.status, u.finished = "inactive", "dead", 2, 15, s.m.now()
+	select {
+	case <-u.done:
+	default:
+		close(u.done)
+	}
+	return true
+}
+
+// forget lets systemd drop a transient unit that is over; a failed one only
+// when it is to be collected.
+func (s *manager) forget(u *unit) {
+	s.mu.Lock()
+	over := u.transient && (u.active == "inactive" || u.active == "failed" && u.collect) && s.units[u.name] == u
+	if over {
+		delete(s.units, u.name)
+	}
+	s.mu.Unlock()
+	if over {
+		_ = s.m.disk.Remove("/run/systemd/transient/" + u.name) // it was written with the unit
+	}
+}
+
+// stop stops a unit.
+func (s *manager) stop(name string) error {
+	u := s.get(name)
+	s.mu.Lock()
+	cancel, done, active := u.cancel, u.done, u.active
+	if active == "inactive" {
+		load := u.def().load
+		s.mu.Unlock()
+		if load == "not-found" {
+			return errNotFound
+		}
+		return nil
+	}
+	if u.daemon == nil && u.sub != "exited" && active != "failed" {
+		u.active, u.sub = "deactivating", "stop-sigterm"
+	}
+	s.mu.Unlock()
+	s.m.countWrite()
+	if active == "activating" && cancel != nil {
+		cancel() // its job ends with that
+	}
+	u.job.Lock()
+	defer u.job.Unlock()
+	switch path.Ext(u.name) {
+	case ".mount":
+		return s.stopMount(u)
+	case ".service":
+		s.stopService(u, cancel, done)
+		return nil
+	}
+	s.set(u, func() { u.active, u.sub, u.due = "inactive", "dead", time.Time{} })
+	s.forget(u)
+	return nil
+}
+
+func (s *manager) stopService(u *unit, cancel context.CancelFunc, done chan struct{}) {
+	for _, line := range u.def().file["Service.ExecStop"] {
+		s.command(s.m.alive(), u, line)
+	}
+	s.mu.Lock()
+	d, running := u.daemon, u.active == "deactivating"
+	s.mu.Unlock()
+	if d != nil {
+		d.stop()
+	}
+	if cancel != nil {
+		cancel()
+	}
+	if running && done != nil {
+		<-done
+	}
+	for _, line := range u.def().file["Service.ExecStopPost"] {
+		s.command(s.m.alive(), u, line)
+	}
+	s.set(u, func() {
+		if u.active != "failed" {
+			u.active, u.sub = "inactive", "dead"
+		}
+		u.daemon = nil
+	})
+	s.log(u.name, "Stopped "+u.description()+".")
+	s.forget(u)
+}
+
+// reloadUnit makes a service read its configuration again.
+func (s *manager) reloadUnit(ctx context.Context, name string) error {
+	u := s.get(name)
+	u.job.Lock()
+	defer u.job.Unlock()
+	s.m.countWrite()
+	for _, line := range u.def().file["Service.ExecReload"] {
+		if strings.Contains(line, "kill -HUP") || strings.Contains(line, "kill -s HUP") {
+			s.mu.Lock()
+			d := u.daemon
+			s.mu.Unlock()
+			if d != nil {
+				if err := d.reload(); err != nil {
+					s.log(u.name, err.Error())
+				}
+			}
+			continue
+		}
+		if exit := s.command(ctx, u, line); exit != 0 {
+			s.log(u.name, fmt.Sprintf("%s: Control process exited, code=exited, status=%d/FAILURE", u.name, exit))
+			s.log(u.name, "Reload failed for "+u.description()+".")
+			return errJob
+		}
+	}
+	s.log(u.name, "Reloaded "+u.description()+".")
+	return nil
+}
+
+// command runs one command of a unit; a failure of one that begins with - does
+// not count.
+func (s *manager) command(ctx context.Context, u *unit, line string) int {
+	flags := line[:len(line)-len(strings.TrimLeft(line, "-@:+!"))]
+	argv := s.argv(u, line[len(flags):])
+	exit := s.process(ctx, u, argv).Exec(argv)
+	if strings.Contains(flags, "-") {
+		return 0
+	}
+	return exit
+}
+
+func (s *manager) argv(u *unit, line string) []string {
+	argv := splitCommand(line)
+	env := s.environment(u)
+	for i, word := range argv {
+		argv[i] = expandWord(word, env)
+	}
+	if len(argv) > 0 && argv[0] != "" && strings.HasPrefix(argv[0], "/") {
+		if at, err := s.m.resolve(argv[0], true); err == nil {
+			argv[0] = at
+		}
+	}
+	return argv
+}
+
+// expandWord puts variables in their places: ${NAME} everywhere, $NAME as a
+// whole word. \x01 stands for the line break that a unit file cannot hold.
+func expandWord(word string, env []string) string {
+	for _, entry := range env {
+		if name, value, _ := strings.Cut(entry, "="); word == "$"+name {
+			return value
+		}
+	}
+	var b strings.Builder
+	for i := 0; i < len(word); i++ {
+		rest := word[i:]
+		switch {
+		case strings.HasPrefix(rest, "$$"), strings.HasPrefix(rest, "%%"):
+			b.WriteByte(word[i])
+			i++
+		case strings.HasPrefix(rest, "${") && strings.IndexByte(rest, '}') > 0:
+			end := strings.IndexByte(rest, '}')
+			for _, entry := range env {
+				if name, value, _ := strings.Cut(entry, "="); name == rest[2:end] {
+					b.WriteString(value)
+				}
+			}
+			i += end
+		case word[i] == 1:
+			b.WriteByte('\n')
+		default:
+			b.WriteByte(word[i])
+		}
+	}
+	return b.String()
+}
+
+func (s *manager) environment(u *unit) []string {
+	var out []string
+	for _, line := range u.def().file["Service.Environment"] {
+		out = append(out, splitCommand(line)...)
+	}
+	for _, name := range u.def().file["Service.EnvironmentFile"] {
+		text, err := s.m.readFile(strings.TrimPrefix(name, "-"))
+		if err != nil {
+			continue
+		}
+		for _, line := range lines(text) {
+			if key, value, ok := strings.Cut(line, "="); ok && !strings.HasPrefix(line, "#") {
+				out = append(out, key+"="+strings.Trim(value, `"'`))
+			}
+		}
+	}
+	return out
+}
+
+// process is a process of a unit: its output goes to the journal.
+func (s *manager) process(ctx context.Context, u *unit, argv []string) *Process {
+	out := &journalWriter{s: s, unit: u.name}
+	if len(argv) > 0 {
+		out.tag = path.Base(argv[0])
+	}
+	p := s.m.newProcess(ctx, argv, nil, out, out)
+	p.Env = append([]string{"PATH=" + searchPath, "LANG=C.UTF-8", "INVOCATION_ID=" + u.invocation}, s.environment(u)...)
+	p.Dir = u.def().file.get("Service.WorkingDirectory", "/")
+	out.pid = p.pid
+	return p
+}
