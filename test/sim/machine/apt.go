@@ -178,6 +178,12 @@ func (p *Process) aptRemove(f flags, command string, names []string) int {
 		gone = append(gone, m.cascade(name)...)
 	}
 	p.Printf("0 upgraded, 0 newly installed, %d to remove and 0 not upgraded.\n", len(gone))
+	if f.has("s") {
+		for _, name := range gone {
+			p.Printf("Remv %s [%s]\n", name, m.packageRecord(name).Version)
+		}
+		return 0
+	}
 	if len(gone) > 0 && !f.has("y") {
 		p.Printf("Do you want to continue? [Y/n] Abort.\n")
 		return 1
