@@ -21,7 +21,7 @@ func startLab(ctx context.Context) (*place, error) {
 		return nil, fmt.Errorf("start lab: %w", err)
 	}
 	return &place{
-		running: l.Site, stop: l.Stop,
+		running: l.Site, address: lab.Gateway, stop: l.Stop,
 		enter: fmt.Sprintf("nsenter --target %d --net ", l.PID),
 		hint:  fmt.Sprintf("\n  %s    # the host\n  %s    # container step-ca\n", l.Shell(lab.Host), l.Shell(103)),
 	}, nil

@@ -55,6 +55,7 @@ type options struct {
 type place struct {
 	site    pve.Options
 	running *pve.Server
+	address string // of the machine that the control plane runs on
 	// enter says how to get into it from another terminal: what comes before a command, and what else there is to know.
 	enter, hint string
 	stop        func() error
@@ -82,7 +83,7 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()
 	w, err := world.Start(ctx, world.Options{
-		Root: ".", Dir: ".phoenix", Manager: o.manager, Progress: os.Stdout, Site: p.site, Running: p.running,
+		Root: ".", Dir: ".phoenix", Manager: o.manager, Progress: os.Stdout, Site: p.site, Running: p.running, Address: p.address,
 	})
 	defer func() { err = errors.Join(err, w.Stop()) }()
 	if err != nil {
@@ -123,7 +124,7 @@ func converge(ctx context.Context, w *world.World, timeout time.Duration) error 
 		}
 		if world.AllReady(states) {
 			fmt.Printf("\nall %d objects are Ready after %.1f s\n\n", len(states), time.Since(began).Seconds())
-			return errors.Join(w.PrintTable(ctx, os.Stdout, "hosts"), newline(), w.PrintTable(ctx, os.Stdout, "guests"))
+			return printTables(ctx, w, "hosts", "guests", "hostservices")
 		}
 		select {
 		case <-tick.C:
@@ -155,7 +156,7 @@ func tell(said map[string]string, s world.State, since time.Duration) {
 		return
 	}
 	said[id] = line
-	fmt.Printf("%5.1fs  %-18s %s\n", since.Seconds(), id, line)
+	fmt.Printf("%5.1fs  %-22s %s\n", since.Seconds(), id, line)
 }
 
 // blockers names every object that is not Ready.
@@ -169,9 +170,17 @@ func blockers(states []world.State, timeout time.Duration) error {
 	return errors.New(strings.Join(lines, "\n"))
 }
 
-func newline() error {
-	_, err := fmt.Println()
-	return err
+// printTables prints what kubectl get prints for each resource.
+func printTables(ctx context.Context, w *world.World, resources ...string) error {
+	for i, r := range resources {
+		if i > 0 {
+			fmt.Println()
+		}
+		if err := w.PrintTable(ctx, os.Stdout, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stay says how to connect and waits for Ctrl-C.
@@ -180,7 +189,7 @@ func stay(ctx context.Context, w *world.World, p *place) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\nTo look around from another terminal:\n\n  export KUBECONFIG=%s; %skubectl get guests\n%s\nCtrl-C ends everything.\n", path, p.enter, p.hint)
+	fmt.Printf("\nTo look around from another terminal:\n\n  export KUBECONFIG=%s; %skubectl get phoenix\n%s\nCtrl-C ends everything.\n", path, p.enter, p.hint)
 	select {
 	case <-ctx.Done():
 		fmt.Println("\nstopping")

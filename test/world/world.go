@@ -45,6 +45,8 @@ type Options struct {
 	Site pve.Options
 	// Running is a site that runs already, such as a lab's: it is used in place of one of the world's own, and left as it is.
 	Running *pve.Server
+	// Address of this machine that the API server tells others; default: that of the route to everywhere, which a lab has not.
+	Address string
 	// Progress takes a line for every part that is started.
 	Progress io.Writer
 }
@@ -77,6 +79,9 @@ func Start(ctx context.Context, o Options) (*World, error) {
 		CRDDirectoryPaths:        []string{filepath.Join(o.Root, "config", "crd")},
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: time.Minute, ControlPlaneStopTimeout: 20 * time.Second,
+	}
+	if o.Address != "" {
+		w.env.ControlPlane.GetAPIServer().Configure().Set("advertise-address", o.Address)
 	}
 	config, err := w.env.Start()
 	if err != nil {
