@@ -440,5 +440,6 @@ func (c *change) commit(s *script) {
 		s.line(`rm -f "$keep"/%s.original`, id(r.Path))
 	}
 	s.line(`rm -f "$keep"/*.old "$keep"/*.none`)
+	s.line(`rmdir "$keep" 2>/dev/null`) // unless originals are in it
 	s.line("return 0")
 }

@@ -78,12 +78,11 @@ func (p *planner) install() []Step {
 	}
 	j := job{
 		p: p, key: "install " + strings.Join(sorted(p.want.Packages), " "), what: "install " + strings.Join(missing, " "),
-		argv: append([]string{"sh", "-c", installJob, "install"}, missing...),
+		text: installJob, args: missing, installs: missing,
 	}
 	step := Step{Reason: ReasonInstall, Message: j.what, Do: j.do}
 	for _, name := range missing {
 		step.Changes = append(step.Changes, Change{What: "package " + name, To: "installed", Impact: ImpactNone})
-		j.installs = append(j.installs, name)
 	}
 	return []Step{step}
 }
@@ -96,7 +95,7 @@ func (p *planner) uninstall() []Step {
 	}
 	j := job{
 		p: p, key: "remove", what: "remove " + strings.Join(dropped, " "),
-		argv: append([]string{"sh", "-c", removeJob, "remove", p.owner.needed()}, dropped...),
+		text: removeJob, args: append([]string{p.owner.needed()}, dropped...),
 	}
 	step := Step{Reason: ReasonRemove, Message: j.what, Do: j.do}
 	for _, name := range dropped {
@@ -113,7 +112,8 @@ type job struct {
 	p        *planner
 	key      string // the same for every try at the same thing
 	what     string
-	argv     []string
+	text     string // of its script
+	args     []string
 	installs []string
 }
 
@@ -190,9 +190,11 @@ func (j job) start() string {
 	}
 	s.line("umask 077")
 	s.line(`[ "$(state "$rec")" = %s ] || exit %d`, word(state), exitChanged)
-	s.line(`mkdir -p "$store" || exit 1`)
+	s.line(`mkdir -p "$keep" || exit 1`)
+	// systemd would put variables of its own into arguments with a dollar sign.
+	s.data([]byte(j.text), `put "$keep"/job <<'%s' || exit 1`, endOfData)
 	s.data(j.record().render(), `put "$rec" <<'%s' || exit 1`, endOfData)
-	s.line("systemd-run --quiet --unit=%s -p RuntimeMaxSec=3600 %s", word(j.unit()), words(j.argv))
+	s.line(`systemd-run --quiet --unit=%s -p RuntimeMaxSec=3600 sh "$keep"/job %s`, word(j.unit()), words(j.args))
 	return s.String()
 }
 

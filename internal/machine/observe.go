@@ -205,7 +205,7 @@ held() {
 	holder= until=0
 	if [ -f "$lock/holder" ]; then read -r holder until <"$lock/holder"; fi
 	[ "$until" -gt "$(date +%s)" ] || return 1
-	[ ! -d /proc/self ] || [ -d "/proc/$holder" ]
+	[ ! -d "/proc/$$" ] || [ -d "/proc/$holder" ]
 }
 # ask WANT MATCH COMMAND...: one try of a probe; sets got and gotcode
 ask() {

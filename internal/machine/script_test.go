@@ -46,7 +46,7 @@ func scripts(t *testing.T, want State) []string {
 	p := newPlanner(owner, want, seen)
 	c := p.change()
 	out = append(out, c.script(time.Minute))
-	j := job{p: p, key: "x", what: "x", argv: []string{"sh", "-c", installJob, "install", "dnsmasq"}}
+	j := job{p: p, key: "x", what: "x", text: installJob, args: []string{"dnsmasq"}}
 	out = append(out, j.start())
 	seen.record, seen.recordBytes = c.first(), c.first().render()
 	for _, d := range seen.record.Dirs {
@@ -127,7 +127,9 @@ func checkWords(t *testing.T, plain []string, text string) {
 		if i == 1 && !slices.ContainsFunc(got, func(words []string) bool { return slices.Contains(words, "/etc/app/"+text) }) {
 			t.Errorf("the path with %q is no word of the change", text)
 		}
-		if i == 0 && !slices.ContainsFunc(got, func(words []string) bool { return len(words) > 2 && words[len(words)-1] == text && words[1] == strings.TrimSpace(text) }) {
+		if i == 0 && !slices.ContainsFunc(got, func(words []string) bool {
+			return len(words) > 2 && words[len(words)-1] == text && words[1] == strings.TrimSpace(text)
+		}) {
 			t.Errorf("the probe with %q is not what it was", text)
 		}
 	}

@@ -44,6 +44,7 @@ func (c *change) undo(s *script) {
 	for _, f := range c.newOriginals() {
 		s.line(`if [ "$undone" = yes ]; then rm -f "$keep"/%s.original; fi`, id(f))
 	}
+	s.line(`rmdir "$keep" 2>/dev/null`)
 	s.line("}")
 }
 
