@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -31,6 +32,8 @@ type Options struct {
 	Site pve.Options
 	// Artifacts is a folder that the mirror serves below /artifacts/; default: none.
 	Artifacts string
+	// Names are what the resolver at the Gateway knows beside UpstreamName.
+	Names map[string]netip.Addr
 	// ToolDelay is how long pct, qm and the other programs of the host take before they do anything; default 0.9 s, as
 	// Perl does. AttachDelay is how long lxc-attach takes at least; default 0.02 s. Negative: no time.
 	ToolDelay, AttachDelay time.Duration
@@ -115,7 +118,7 @@ func (l *Lab) start(ctx context.Context) error {
 	if err := openNetwork(ctx, l.options.Site.Bridges); err != nil {
 		return err
 	}
-	if err := l.serveFiles(ctx); err != nil {
+	if err := errors.Join(l.serveFiles(ctx), l.serveNames(ctx)); err != nil {
 		return err
 	}
 	if err := l.prepareHost(ctx); err != nil {
