@@ -16,8 +16,7 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
 )
 
-// making is the step that makes the guest: a clone, or a creation that carries all that a token may write. The VMID stands
-// in the status before the call.
+// making is the step that makes the guest: a clone or a creation. The VMID stands in the status before the call.
 func (k *Kind) making(d *draft) reconcile.Step {
 	g, seen := d.guest, d.seen
 	reserve := func() {
@@ -27,6 +26,12 @@ func (k *Kind) making(d *draft) reconcile.Step {
 	if d.cloning() {
 		return k.clone(d, reserve)
 	}
+	return d.withSnippet(k.create(d, reserve), d.api.set["cicustom"])
+}
+
+// create is a creation that carries all that a token may write.
+func (k *Kind) create(d *draft, reserve func()) reconcile.Step {
+	g, seen := d.guest, d.seen
 	params := d.api.set
 	if !d.vm() {
 		params["ostemplate"] = g.Spec.Source.Template

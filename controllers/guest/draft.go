@@ -113,6 +113,8 @@ func newDraft(g *v1alpha1.Guest, seen Seen) *draft {
 	if g.Spec.Type == v1alpha1.GuestVM {
 		d.disks()
 		d.cloudInit()
+		d.vendor()
+		d.nfsMounts()
 	} else {
 		d.rootfs()
 		d.mountPoints()

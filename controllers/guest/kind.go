@@ -30,6 +30,7 @@ type Reader interface {
 	Interfaces(ctx context.Context, r proxmox.Ref) ([]proxmox.Interface, error)
 	FreeVMID(ctx context.Context, first, last int, taken func(int) bool) (int, error)
 	TaskLog(ctx context.Context, upid proxmox.UPID, lines int) ([]string, error)
+	SnippetStorages(ctx context.Context) ([]proxmox.SnippetStorage, error)
 }
 
 // Writer makes, changes and destroys guests. A UPID means accepted, not done; an empty one, done at once.
@@ -91,6 +92,9 @@ type Config struct {
 	Sites func(host types.NamespacedName) (Site, bool)
 	// Shell returns the shell of a Host's node; false: the Host has no SSH for that node.
 	Shell func(host types.NamespacedName, node string) (Shell, bool)
+	// Machine returns the machine that a Guest is; its status says which guest of Proxmox, and on which node. Whoever
+	// works on one machine shares it.
+	Machine func(ctx context.Context, g *v1alpha1.Guest) (*machine.Machine, error)
 	// Clock tells the time.
 	Clock clock.PassiveClock
 }

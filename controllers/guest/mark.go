@@ -34,6 +34,7 @@ const (
 	tagPrefix  = "phoenix-"
 	fence      = "<!-- phoenix-hypervisor.io "
 	stageClone = "clone"
+	mountsNFS  = "nfs"
 )
 
 var (
@@ -50,6 +51,8 @@ type mark struct {
 	slots []string
 	// detached are volumes that came out of such slots and still exist, unused.
 	detached []string
+	// mounts says that the spec declared nfsMounts: there may be some in the VM.
+	mounts bool
 	// stage is stageClone until the first configuration after a clone.
 	stage string
 }
@@ -60,6 +63,7 @@ func (m mark) line() string {
 	fmt.Fprintf(&b, "%sowner=%s guest=%s vmid=%d", fence, m.owner.id, m.owner.guest, m.vmid)
 	for _, part := range []struct{ key, value string }{
 		{"slots", strings.Join(m.slots, ",")}, {"detached", strings.Join(m.detached, ",")}, {"stage", m.stage},
+		{"mounts", map[bool]string{true: mountsNFS}[m.mounts]},
 	} {
 		if part.value != "" {
 			fmt.Fprintf(&b, " %s=%s", part.key, part.value)
@@ -100,6 +104,8 @@ func readMark(body string) mark {
 			m.detached = strings.Split(value, ",")
 		case "stage":
 			m.stage = value
+		case "mounts":
+			m.mounts = value == mountsNFS
 		}
 	}
 	return m

@@ -56,6 +56,7 @@ func (k *Kind) Observe(ctx context.Context, g *v1alpha1.Guest) (Seen, error) {
 	if err := errors.Join(k.readKeys(ctx, g, &seen), k.readExports(ctx, g, &host, &seen)); err != nil {
 		return seen, err
 	}
+	k.readMounts(ctx, g, &seen)
 	return seen, k.settle(g, seen)
 }
 
@@ -179,10 +180,13 @@ func (k *Kind) settle(g *v1alpha1.Guest, seen Seen) error {
 	switch {
 	case open && seen.failed != nil:
 		return seen.failed
-	case open || deleting || g.Spec.Management == v1alpha1.ManagementObserve:
+	case open || deleting:
 		return nil
 	}
-	return seen.awaitAnswer(g)
+	if err := seen.awaitAnswer(g); err != nil && g.Spec.Management != v1alpha1.ManagementObserve {
+		return err
+	}
+	return seen.awaitMounts(g)
 }
 
 // get reads an object of the Guest's namespace from the cache.

@@ -16,8 +16,8 @@ import (
 )
 
 // Plan returns the steps to the spec: make the guest, write what one call can carry, grow disks, write what only root may,
-// switch it on or off, restart it, destroy what it no longer needs. What cannot be had comes last, so that it holds nothing
-// else up; a guest that is yet to be made is not made before all of it can be had.
+// switch it on or off, restart it, destroy what it no longer needs, mount in it what it mounts over the network. What cannot
+// be had comes last, so that it holds nothing else up; a guest that is yet to be made is not made before all of it can be had.
 func (k *Kind) Plan(g *v1alpha1.Guest, seen Seen) []reconcile.Step {
 	if seen.presence == unknown {
 		return nil
@@ -44,7 +44,7 @@ func (k *Kind) Plan(g *v1alpha1.Guest, seen Seen) []reconcile.Step {
 		steps = append(steps, d.power()...)
 		steps = append(steps, d.destroyVolumes()...)
 	}
-	steps = d.whileLocked(steps)
+	steps = append(d.whileLocked(steps), d.mounting()...)
 	for _, r := range d.refusals {
 		steps = append(steps, r.step())
 	}
@@ -67,7 +67,7 @@ func (d *draft) configure() reconcile.Step {
 	if len(d.detached) > 0 {
 		message += "; kept as unused: " + strings.Join(d.detached, ", ")
 	}
-	return reconcile.Step{
+	return d.withSnippet(reconcile.Step{
 		Reason:  ConfiguringReason,
 		Message: message,
 		Changes: e.changes,
@@ -78,7 +78,7 @@ func (d *draft) configure() reconcile.Step {
 			}
 			return nil
 		},
-	}
+	}, e.set["cicustom"])
 }
 
 // grow is the task that makes one disk larger.

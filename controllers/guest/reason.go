@@ -25,6 +25,8 @@ const (
 	RestartRequiredReason  = "RestartRequired"
 	DestroyingReason       = "Destroying"
 	DestroyingVolumeReason = "DestroyingVolume"
+	MountingReason         = "Mounting"
+	UnmountingReason       = "Unmounting"
 )
 
 // Reasons of waiting.
@@ -36,6 +38,7 @@ const (
 	NoQuorumReason        = "NoQuorum"        // the cluster takes no writes
 	HostNotReadyReason    = "HostNotReady"    // the Host's site is not followed yet
 	WaitingForAgentReason = "WaitingForAgent" // the guest agent does not answer yet
+	MachineAwayReason     = "MachineAway"     // the node does not answer over SSH, or the VM through its agent
 )
 
 // Reasons of failures that are tried again.
@@ -50,6 +53,8 @@ const (
 	LinkedClonesReason     = "LinkedClones"
 	HotplugFailedReason    = "HotplugFailed"
 	UnreadableReason       = "Unreadable"
+	MountFailedReason      = "MountFailed"
+	ForeignFileReason      = "ForeignFile"
 )
 
 // Reasons of stalls: only a new spec helps.
@@ -75,10 +80,11 @@ const (
 	UnprivilegedReason      = "UnprivilegedDiffers"
 	ProtectedReason         = "Protected"
 	ControlPlaneReason      = "ControlPlaneGuest"
-	RefusedReason           = "Refused" // Proxmox refused a value
+	UnsupportedReason       = "Unsupported"
+	RefusedReason           = "Refused" // Proxmox, or the machine that the guest is, refused a value
 )
 
-// Reasons of the conditions Running and Reachable.
+// Reasons of the conditions Running, Reachable and Mounted.
 const (
 	RunningReason      = "Running"
 	StoppedReason      = "Stopped"
@@ -88,6 +94,8 @@ const (
 	NoAddressReason    = "NoAddress"
 	AgentAbsentReason  = "AgentAbsent"
 	NoAgentReason      = "NoAgent"
+	MountedReason      = "Mounted"
+	NotMountedReason   = "NotMounted"
 )
 
 const (

@@ -31,7 +31,7 @@ func (k *Kind) Remove(g *v1alpha1.Guest, seen Seen) []reconcile.Step {
 		if d.running() {
 			steps = append(steps, d.proven(d.stop()))
 		}
-		return d.whileLocked(append(steps, d.proven(d.destroy())))
+		return d.whileLocked(append(steps, d.proven(d.withoutSnippet(d.destroy()))))
 	}
 	return []reconcile.Step{d.refusals[0].step()}
 }

@@ -38,10 +38,10 @@ func (k *Kind) Report(g *v1alpha1.Guest, seen Seen) []reconcile.Condition {
 		return nil
 	case absent:
 		s.Node, s.Power, s.Addresses, s.Networks, s.StartedAt, s.PendingRestart = "", "", nil, nil, nil, nil
-		return []reconcile.Condition{
+		return append([]reconcile.Condition{
 			{Type: v1alpha1.RunningCondition, Status: metav1.ConditionFalse, Reason: AbsentReason, Message: "the guest does not exist"},
 			{Type: v1alpha1.ReachableCondition, Status: metav1.ConditionFalse, Reason: NotRunningReason, Message: "the guest does not run"},
-		}
+		}, seen.mounted(g)...)
 	}
 	vmid := int32(seen.ref.VMID)
 	s.VMID, s.Node = &vmid, seen.ref.Node
@@ -49,10 +49,10 @@ func (k *Kind) Report(g *v1alpha1.Guest, seen Seen) []reconcile.Condition {
 	s.Power, s.Addresses, s.PendingRestart = v1alpha1.PowerStopped, nil, nil
 	if !seen.status.Running {
 		s.StartedAt = nil
-		return []reconcile.Condition{
+		return append([]reconcile.Condition{
 			{Type: v1alpha1.RunningCondition, Status: metav1.ConditionFalse, Reason: StoppedReason, Message: "the guest is off"},
 			{Type: v1alpha1.ReachableCondition, Status: metav1.ConditionFalse, Reason: NotRunningReason, Message: "the guest does not run"},
-		}
+		}, seen.mounted(g)...)
 	}
 	s.Power = v1alpha1.PowerRunning
 	s.Addresses = seen.addresses(g)
@@ -62,10 +62,10 @@ func (k *Kind) Report(g *v1alpha1.Guest, seen Seen) []reconcile.Condition {
 		at := metav1.NewTime(started.Truncate(time.Second))
 		s.StartedAt = &at
 	}
-	return []reconcile.Condition{
+	return append([]reconcile.Condition{
 		{Type: v1alpha1.RunningCondition, Status: metav1.ConditionTrue, Reason: RunningReason, Message: "the guest is on"},
 		seen.reachable(g),
-	}
+	}, seen.mounted(g)...)
 }
 
 // networks are the interfaces of the configuration with their MAC addresses, by slot.
@@ -158,7 +158,7 @@ func (s Seen) reachable(g *v1alpha1.Guest) reconcile.Condition {
 	case s.ref.Type == proxmox.QEMU && !s.status.AgentEnabled:
 		return is(metav1.ConditionFalse, NoAgentReason, "without a guest agent or a static address it is not known how to reach the VM")
 	case s.ref.Type == proxmox.QEMU && s.silent:
-		return is(metav1.ConditionFalse, AgentAbsentReason, "the guest agent does not answer")
+		return is(metav1.ConditionFalse, AgentAbsentReason, "%s", s.silence(g))
 	case declared:
 		return is(metav1.ConditionFalse, NoAddressReason, "the guest does not have the address %s", static)
 	}

@@ -65,7 +65,7 @@ func TestReachable(t *testing.T) {
 		{"a container without one yet: nothing declared, nothing waits", ct, nil, nil, "False NoAddress", nil, ""},
 		{"a VM with an agent that answers", vm, agent, all(enabled, having("10.0.0.7/24")), "True AddressKnown", []string{"10.0.0.7"}, ""},
 		{"a VM with an agent that answers, and has no address yet", vm, agent, all(enabled, having("127.0.0.1/8")), "False NoAddress", nil, "the guest has no address"},
-		{"a VM with an agent that does not answer", vm, agent, silent, "False AgentAbsent", nil, "the guest agent does not answer"},
+		{"a VM with an agent that does not answer", vm, agent, silent, "False AgentAbsent", nil, "the guest agent does not answer: install qemu-guest-agent in the VM or in its template"},
 		{"an agent that waits for a restart", vm, agent, nil, "False NoAgent", nil, "without a guest agent or a static address it is not known how to reach the VM"},
 		{"a VM without an agent and with a declared address: it is taken for granted", vm, static, nil, "True AddressKnown", []string{"10.0.0.10"}, ""},
 		{"the same where the template's agent is not installed", vm, static, silent, "True AddressKnown", []string{"10.0.0.10"}, ""},
@@ -122,6 +122,8 @@ func TestReachableNamesAddresses(t *testing.T) {
 	}
 }
 
+const absentAgent = "the guest agent does not answer: install qemu-guest-agent in the VM or in its template"
+
 // TestAwaitAnswer: how long a start is waited for.
 func TestAwaitAnswer(t *testing.T) {
 	reachable := func(status metav1.ConditionStatus, at time.Time) []metav1.Condition {
@@ -132,12 +134,12 @@ func TestAwaitAnswer(t *testing.T) {
 		edit   func(*v1alpha1.Guest, *Seen)
 		want   string
 	}{
-		{"it was just started", nil, "the guest agent does not answer"},
+		{"it was just started", nil, absentAgent},
 		{"it was never reached for ten minutes", func(_ *v1alpha1.Guest, s *Seen) { s.status.Uptime = 11 * time.Minute },
-			"VM 103 runs for more than 10m0s: the guest agent does not answer"},
+			"VM 103 runs for more than 10m0s: " + absentAgent},
 		{"it was off before", func(g *v1alpha1.Guest, _ *Seen) {
 			g.Status.Conditions = reachable(metav1.ConditionFalse, noon.Add(-2*time.Minute))
-		}, "the guest agent does not answer"},
+		}, absentAgent},
 		{"it was reached since its start, and lost", func(g *v1alpha1.Guest, _ *Seen) {
 			g.Status.Conditions = reachable(metav1.ConditionFalse, noon.Add(-10*time.Second))
 		}, ""},
@@ -148,7 +150,7 @@ func TestAwaitAnswer(t *testing.T) {
 		{"it was reached before somebody restarted it", func(g *v1alpha1.Guest, _ *Seen) {
 			g.Status.Conditions = reachable(metav1.ConditionTrue, noon.Add(-time.Hour))
 			g.Status.StartedAt = ptr(metav1.NewTime(noon.Add(-time.Hour)))
-		}, "the guest agent does not answer"},
+		}, absentAgent},
 		{"it should be off", func(g *v1alpha1.Guest, _ *Seen) { g.Spec.Power = v1alpha1.PowerStopped }, ""},
 		{"it is a template", func(_ *v1alpha1.Guest, s *Seen) { s.template = true }, ""},
 		{"it is off", func(_ *v1alpha1.Guest, s *Seen) { s.status.Running = false }, ""},

@@ -47,9 +47,13 @@ type Seen struct {
 	vmid   int // chosen or given
 	node   string
 	source *proxmox.Resource // the template to clone
+	// snippets is where the snippet of a VM goes that was never started; nil: it does without.
+	snippets *proxmox.SnippetStorage
 
 	// exports are those that the spec refers to.
 	exports map[v1alpha1.ExportReference]export
+	// mounts are what was seen in a VM with nfsMounts; nil: it was not looked at.
+	mounts *mounts
 	// keys are the SSH keys of the Secret.
 	keys []string
 	// refusals are what the spec asks for and cannot be had, found while observing.

@@ -4,7 +4,9 @@
 package guest_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -34,6 +36,7 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
 	"github.com/phoenix-hypervisor/phoenix/internal/secret"
+	simulated "github.com/phoenix-hypervisor/phoenix/test/sim/machine"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
 )
 
@@ -57,6 +60,34 @@ type manager struct {
 	loop    *reconcile.Loop[*v1alpha1.Guest, guest.Seen]
 	changed chan struct{}
 	noShell atomic.Bool
+	inside  map[int]*inside // VMs, by VMID
+}
+
+// inside is a simulated machine as what it is in: reached through its agent.
+type inside struct {
+	*simulated.Machine
+	driver *machine.Machine
+	away   atomic.Bool
+	trips  atomic.Int64
+}
+
+// Run runs a command in the VM, unless it is away.
+func (i *inside) Run(ctx context.Context, argv []string, stdin []byte) (machine.Result, error) {
+	i.trips.Add(1)
+	if i.away.Load() {
+		return machine.Result{}, machine.Away(errors.New("the agent does not answer"))
+	}
+	var stdout, stderr bytes.Buffer
+	exit := i.Machine.Run(ctx, argv, bytes.NewReader(stdin), &stdout, &stderr)
+	return machine.Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), ExitCode: exit}, nil
+}
+
+// behind puts a simulated machine behind a VM.
+func (w *world) behind(vmid int, m *simulated.Machine) *inside {
+	i := &inside{Machine: m}
+	i.driver = machine.New(i, machine.Options{})
+	w.inside[vmid] = i
+	return i
 }
 
 // hasty is a clock whose timers go off a hundred times too soon.
@@ -102,7 +133,7 @@ func newWorld(t *testing.T, o pve.Options) *world {
 // start begins another manager over the same site and the same objects.
 func (w *world) start() *manager {
 	w.t.Helper()
-	m := &manager{changed: make(chan struct{}, 1)}
+	m := &manager{changed: make(chan struct{}, 1), inside: map[int]*inside{}}
 	var err error
 	m.site, err = proxmox.NewSite(proxmox.SiteOptions{
 		Endpoint: proxmox.Endpoint{
@@ -144,6 +175,9 @@ func (w *world) newLoop(m *manager) *reconcile.Loop[*v1alpha1.Guest, guest.Seen]
 		Shell: func(_ types.NamespacedName, node string) (guest.Shell, bool) {
 			s, ok := shells[node]
 			return s, ok && !m.noShell.Load()
+		},
+		Machine: func(_ context.Context, g *v1alpha1.Guest) (*machine.Machine, error) {
+			return m.inside[int(*g.Status.VMID)].driver, nil
 		},
 	})
 	graph := reconcile.NewGraph(w.client)

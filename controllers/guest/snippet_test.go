@@ -1,0 +1,107 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"sigs.k8s.io/yaml"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
+)
+
+func born(s *v1alpha1.GuestSpec) { s.CloudInit, s.Agent = &v1alpha1.CloudInit{}, ptr(true) }
+
+// TestVendor: when a VM names a snippet of ours, and when what is there is left alone.
+func TestVendor(t *testing.T) {
+	const own, inherited, theirs = "vendor=local:snippets/phoenix-103.yaml", "vendor=local:snippets/phoenix-9000.yaml", "user=local:snippets/x.yaml"
+	clone := func(s *Seen) { s.mark.stage = stageClone }
+	place := func(s *Seen) { s.snippets = &proxmox.SnippetStorage{Name: "local", Folder: "/var/lib/vz/snippets"} }
+	cases := []struct {
+		reason  string
+		now     string
+		seen    func(*Seen)
+		want    string
+		removed bool
+	}{
+		{reason: "a clone that was never started", seen: all(clone, place), want: own},
+		{reason: "it is there already", now: own, seen: all(clone, place)},
+		{reason: "the template's snippet goes with the template", now: inherited, seen: all(clone, place), want: own},
+		{reason: "somebody else's is left alone", now: theirs, seen: all(clone, place)},
+		{reason: "the template's, and no place for an own one", now: inherited, seen: clone, removed: true},
+		{reason: "no place for one", seen: clone},
+		{reason: "a VM that may have been started: it is not touched", seen: place},
+		{reason: "a VM that may have been started keeps what it has", now: inherited, seen: place},
+	}
+	for _, c := range cases {
+		t.Run(c.reason, func(t *testing.T) {
+			now := config{"ide2": "x:cloudinit", "agent": "1"}
+			if c.now != "" {
+				now["cicustom"] = c.now
+			}
+			seen := presentSeen(vm, now)
+			c.seen(&seen)
+			d := newDraft(newGuest(vm, born), seen)
+			var removed []string
+			if c.removed {
+				removed = []string{"cicustom"}
+			}
+			if diff := cmp.Diff(removed, d.api.del, cmpopts.EquateEmpty()); diff != "" || d.api.set["cicustom"] != c.want {
+				t.Errorf("want cicustom %q, got %q; removed (-want +got):\n%s", c.want, d.api.set["cicustom"], diff)
+			}
+		})
+	}
+	t.Run("a VM that is made from nothing", func(t *testing.T) {
+		seen := absentSeen()
+		place(&seen)
+		if got := newDraft(newGuest(vm, born), seen).api.set["cicustom"]; got != own {
+			t.Errorf("want %q, got %q", own, got)
+		}
+	})
+}
+
+// TestChooseSnippets: on which storage a snippet goes.
+func TestChooseSnippets(t *testing.T) {
+	local := proxmox.SnippetStorage{Name: "local"}
+	shared := proxmox.SnippetStorage{Name: "tank", Shared: true}
+	elsewhere := proxmox.SnippetStorage{Name: "aside", Shared: true, Nodes: []string{"pve2"}}
+	for _, c := range []struct {
+		reason   string
+		storages []proxmox.SnippetStorage
+		mayMove  bool
+		want     string
+	}{
+		{"the first", []proxmox.SnippetStorage{elsewhere, local, shared}, false, "local"},
+		{"where it may move, one that goes along", []proxmox.SnippetStorage{elsewhere, local, shared}, true, "tank"},
+		{"where it may move, and there is none that goes along", []proxmox.SnippetStorage{local}, true, "local"},
+		{"none on the node", []proxmox.SnippetStorage{elsewhere}, true, ""},
+	} {
+		got := ""
+		if s := chooseSnippets(c.storages, "pve1", c.mayMove); s != nil {
+			got = s.Name
+		}
+		if got != c.want {
+			t.Errorf("%s: want %q, got %q", c.reason, c.want, got)
+		}
+	}
+}
+
+// TestSnippetIsCloudConfig: cloud-init reads it, and it holds no secret.
+func TestSnippetIsCloudConfig(t *testing.T) {
+	var content struct {
+		PackageUpdate bool     `json:"package_update"`
+		Packages      []string `json:"packages"`
+		RunCmd        []string `json:"runcmd"`
+	}
+	if err := yaml.UnmarshalStrict([]byte(snippetText), &content); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(snippetText, "#cloud-config\n") || !cmp.Equal(content.Packages, []string{"qemu-guest-agent"}) || !content.PackageUpdate || len(content.RunCmd) != 1 {
+		t.Errorf("snippet: %+v", content)
+	}
+}
