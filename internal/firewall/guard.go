@@ -34,7 +34,7 @@ type Guard struct {
 	Running bool
 	// Content is the token of the change that the copy guards.
 	Content string
-	// Pending says that the node has not put its files in force yet.
+	// Pending says that the node has not put its files in force yet, or does not say so.
 	Pending bool
 	// RolledBack is the token of the change that was taken back last, and Text says in words what it was.
 	RolledBack, Text string
@@ -68,9 +68,10 @@ for f in firewall/*.fw nodes/*/host.fw; do
 done
 if [ -d @COPIES@ ]; then
   echo "armed $(cat @COPIES@/content)"
-  echo "timer $(systemctl is-active @UNIT@.timer)"
-  echo "service $(systemctl is-active @UNIT@.service)"
-  echo "status $(pve-firewall status 2>&1 | head -n 1)"
+  unit=$(cat @COPIES@/unit 2>/dev/null || echo @UNIT@-none)
+  echo "timer $(systemctl is-active "$unit.timer")"
+  echo "service $(systemctl is-active "$unit.service")"
+  echo "status $(pve-firewall status 2>/dev/null | grep -F Status:)"
 fi
 if [ -f @MARKER@ ]; then echo "rolledback $(cat @MARKER@)"; fi
 if [ -f @RECORD@ ]; then echo "record $(base64 -w 0 < @RECORD@)"; fi
@@ -113,7 +114,7 @@ func (l *Look) take(word, rest string) error {
 	case "service":
 		l.Guard.Running = rest == "active" || rest == "activating"
 	case "status":
-		l.Guard.Pending = strings.Contains(rest, "pending changes")
+		l.Guard.Pending = !strings.HasPrefix(rest, "Status:") || strings.Contains(rest, "pending changes")
 	case "rolledback":
 		token, text, _ := strings.Cut(rest, " ")
 		l.Guard.RolledBack = token
@@ -176,7 +177,10 @@ rm -f @MARKER@
 mv @COPIES@.new @COPIES@
 `
 
-const startTimer = `systemd-run --quiet --collect --unit=@UNIT@ --on-active=@SECONDS@ --timer-property=AccuracySec=1s -p Restart=on-failure -p RestartSec=10 /bin/sh @COPIES@/restore
+// The unit has another name each time: systemd may still know the one that was stopped.
+const startTimer = `unit=@UNIT@-$(date +%s)
+echo "$unit" > @COPIES@/unit
+systemd-run --quiet --collect --unit="$unit" --on-active=@SECONDS@ --timer-property=AccuracySec=1s -p Restart=on-failure -p RestartSec=10 /bin/sh @COPIES@/restore
 `
 
 // ArmScript copies the files, which are paths below /etc/pve, and starts the timer that puts them back. The token stands
@@ -190,14 +194,16 @@ func ArmScript(owner, token, text string, files []string) string {
 
 // RearmScript starts the timer again over copies that wait.
 func RearmScript(owner string) string {
-	return pathsOf(owner).fill("set -eu\nexport LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin\n[ -d @COPIES@ ] || exit 0\n" + startTimer)
+	return pathsOf(owner).fill("set -eu\numask 077\nexport LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin\n[ -d @COPIES@ ] || exit 0\n" + startTimer)
 }
 
 const confirmScript = `set -eu
 trap '' HUP PIPE
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
-systemctl stop @UNIT@.timer 2>/dev/null || :
-case "$(systemctl is-active @UNIT@.service)" in active|activating) exit 4;; esac
+[ -d @COPIES@ ] || exit 4
+unit=$(cat @COPIES@/unit 2>/dev/null || echo @UNIT@-none)
+systemctl stop "$unit.timer" 2>/dev/null || :
+case "$(systemctl is-active "$unit.service")" in active|activating) exit 4;; esac
 [ ! -f @MARKER@ ] || exit 4
 rm -rf @COPIES@
 `

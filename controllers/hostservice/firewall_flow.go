@@ -1,0 +1,110 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hostservice
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+)
+
+// flowEnd is one end of a flow: a Guest, a node, or a network. Empty, as the beginning: everybody.
+type flowEnd struct{ Guest, Node, CIDR string }
+
+// flow is a connection that one declared object needs of another.
+type flow struct {
+	From, To flowEnd
+	Protocol string
+	Port     int
+	Why      string
+}
+
+// declared are the objects of one Host.
+type declared struct {
+	host     *v1alpha1.Host
+	guests   []v1alpha1.Guest
+	services []v1alpha1.HostService // on the Host's nodes and in its Guests
+}
+
+// flowSources say which flows a service needs, one function a service. A service that is not listed needs none.
+var flowSources = []func(d declared, s *v1alpha1.HostService, at flowEnd) []flow{dnsmasqFlows, nfsFlows}
+
+// flowsOf are the flows that the objects of a Host need of one another, in a fixed order, each once.
+func flowsOf(d declared) []flow {
+	var flows []flow
+	for i := range d.services {
+		s := &d.services[i]
+		at, ok := placeOf(d.host, s)
+		if !ok {
+			continue
+		}
+		for _, source := range flowSources {
+			flows = append(flows, source(d, s, at)...)
+		}
+	}
+	flows = slices.DeleteFunc(flows, func(f flow) bool { return f.From == f.To })
+	slices.SortFunc(flows, func(a, b flow) int {
+		return cmp.Or(compareEnds(a.To, b.To), cmp.Compare(a.Why, b.Why), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port),
+			compareEnds(a.From, b.From))
+	})
+	return slices.Compact(flows)
+}
+
+func compareEnds(a, b flowEnd) int {
+	return cmp.Or(cmp.Compare(a.Guest, b.Guest), cmp.Compare(a.Node, b.Node), cmp.Compare(a.CIDR, b.CIDR))
+}
+
+// placeOf is where a service receives; false: that is not clear.
+func placeOf(host *v1alpha1.Host, s *v1alpha1.HostService) (flowEnd, bool) {
+	switch {
+	case s.Spec.GuestRef != nil:
+		return flowEnd{Guest: s.Spec.GuestRef.Name}, true
+	case s.Spec.Node != "":
+		return flowEnd{Node: s.Spec.Node}, true
+	case host.Spec.SSH != nil && len(host.Spec.SSH.Nodes) == 1:
+		return flowEnd{Node: host.Spec.SSH.Nodes[0].Name}, true
+	}
+	return flowEnd{}, false
+}
+
+func whyOf(s *v1alpha1.HostService, what string) string {
+	return fmt.Sprintf("%s of HostService/%s", what, s.Name)
+}
+
+// dnsmasqFlows: every Guest may ask for names, and everybody for an address where some are handed out.
+func dnsmasqFlows(d declared, s *v1alpha1.HostService, at flowEnd) []flow {
+	if s.Spec.Dnsmasq == nil {
+		return nil
+	}
+	var flows []flow
+	for _, g := range d.guests {
+		for _, protocol := range []string{"tcp", "udp"} {
+			flows = append(flows, flow{From: flowEnd{Guest: g.Name}, To: at, Protocol: protocol, Port: 53, Why: whyOf(s, "names")})
+		}
+	}
+	if s.Spec.Dnsmasq.DHCP != nil { // who asks for an address has none yet
+		flows = append(flows, flow{To: at, Protocol: "udp", Port: 67, Why: whyOf(s, "addresses")})
+	}
+	return flows
+}
+
+// nfsFlows: the clients of an export may mount it. NFS 4 needs one port.
+func nfsFlows(_ declared, s *v1alpha1.HostService, at flowEnd) []flow {
+	if s.Spec.NFS == nil {
+		return nil
+	}
+	var flows []flow
+	for _, e := range s.Spec.NFS.Exports {
+		for _, c := range e.Clients {
+			from := flowEnd{CIDR: c.CIDR}
+			if c.GuestRef != nil {
+				from = flowEnd{Guest: c.GuestRef.Name}
+			}
+			flows = append(flows, flow{From: from, To: at, Protocol: "tcp", Port: 2049, Why: whyOf(s, "exports")})
+		}
+	}
+	return flows
+}
