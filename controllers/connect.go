@@ -12,6 +12,7 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/controllers/guest"
 	"github.com/phoenix-hypervisor/phoenix/controllers/host"
+	"github.com/phoenix-hypervisor/phoenix/controllers/hostservice"
 	"github.com/phoenix-hypervisor/phoenix/controllers/site"
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
@@ -59,6 +60,25 @@ type shell struct {
 // Run runs a command as root on the node.
 func (s shell) Run(ctx context.Context, argv []string, stdin []byte) (machine.Result, error) {
 	return s.site.Run(ctx, s.node, argv, stdin)
+}
+
+// firewall is a Host's site as its firewall needs it.
+func (h *house) firewall(name types.NamespacedName) (hostservice.FirewallSite, bool) {
+	s, ok := h.connections(name)
+	if !ok {
+		return hostservice.FirewallSite{}, false
+	}
+	return hostservice.FirewallSite{
+		API:    s.API().Client(),
+		Guests: s.Guests,
+		Shell: func(node string) (hostservice.NodeShell, bool) {
+			if !s.HasSSH(node) {
+				return nil, false
+			}
+			return shell{s, node}, true
+		},
+		CheckNewSSH: s.CheckNewSSH,
+	}, true
 }
 
 func (h *house) shell(name types.NamespacedName, node string) (guest.Shell, bool) {

@@ -51,6 +51,8 @@ type Options struct {
 	WatchedInterval time.Duration
 	// HostInterval is the time after which a Host in sync is looked at again, with jitter. Default: 1 min.
 	HostInterval time.Duration
+	// HostServiceInterval is the time after which a HostService in sync is looked at again, with jitter. Default: 5 min.
+	HostServiceInterval time.Duration
 	// Timing says how often sites are listed.
 	Timing site.Timing
 	// Logger of the manager and all it runs.
@@ -73,6 +75,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.HostInterval <= 0 {
 		o.HostInterval = time.Minute
+	}
+	if o.HostServiceInterval <= 0 {
+		o.HostServiceInterval = 5 * time.Minute
 	}
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}

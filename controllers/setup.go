@@ -20,6 +20,7 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/controllers/guest"
 	"github.com/phoenix-hypervisor/phoenix/controllers/host"
+	"github.com/phoenix-hypervisor/phoenix/controllers/hostservice"
 	"github.com/phoenix-hypervisor/phoenix/controllers/site"
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
 )
@@ -52,17 +53,18 @@ const (
 
 // house is what the kinds share.
 type house struct {
-	mgr   ctrl.Manager
-	opts  Options
-	pool  *site.Pool
-	relay *relay
-	graph *reconcile.Graph
+	mgr      ctrl.Manager
+	opts     Options
+	pool     *site.Pool
+	machines *machines
+	relay    *relay
+	graph    *reconcile.Graph
 }
 
 // Setup registers every kind with a manager: drivers, indexes, loops and probes.
 func Setup(mgr ctrl.Manager, o Options) error {
 	o = o.withDefaults()
-	h := &house{mgr: mgr, opts: o, relay: newRelay(mgr.GetClient()), graph: reconcile.NewGraph(mgr.GetClient())}
+	h := &house{mgr: mgr, opts: o, relay: newRelay(mgr.GetClient()), graph: reconcile.NewGraph(mgr.GetClient()), machines: &machines{clock: o.Clock}}
 	h.pool = site.NewPool(site.Options{Secrets: mgr.GetClient(), OnChange: h.relay.tell, Timing: o.Timing, Clock: o.Clock})
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Guest{}, byHost, hostOf); err != nil {
 		return fmt.Errorf("index Guests by Host: %w", err)
@@ -82,24 +84,31 @@ func Setup(mgr ctrl.Manager, o Options) error {
 func (h *house) loops() error {
 	hosts := h.hosts()
 	guests := guest.New(guest.Config{
-		Reader: h.mgr.GetClient(), Secrets: h.mgr.GetClient(), Sites: h.guestSite, Shell: h.shell, Clock: h.opts.Clock,
+		Reader: h.mgr.GetClient(), Secrets: h.mgr.GetClient(), Sites: h.guestSite, Shell: h.shell, Machine: h.guestMachine, Clock: h.opts.Clock,
 	})
 	reconcile.Register(h.graph, "Host", hosts, newHost, func() client.ObjectList { return &v1alpha1.HostList{} })
 	reconcile.Register(h.graph, "Guest", guests, newGuest, func() client.ObjectList { return &v1alpha1.GuestList{} })
+	services := hostservice.New(hostservice.Config{
+		Reader: h.mgr.GetClient(), Machine: h.serviceMachine, Firewall: h.firewall, Clock: h.opts.Clock,
+	})
+	reconcile.Register(h.graph, "HostService", services, newHostService, func() client.ObjectList { return &v1alpha1.HostServiceList{} })
 
 	hostLoop := loop(h, "Host", hosts, newHost, h.opts.HostInterval)
 	guestLoop := loop(h, "Guest", guests, newGuest, h.opts.GuestInterval)
 	guestLoop.Pace = h.pace
+	serviceLoop := loop(h, "HostService", services, newHostService, h.opts.HostServiceInterval)
 	return errors.Join(
 		h.forgetHosts(hosts),
 		hostLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4), Outside: h.relay.hosts}),
 		guestLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: h.opts.Concurrency, Outside: h.relay.guests}),
+		serviceLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4)}),
 		(&reconcile.Holds{Client: h.mgr.GetClient(), Graph: h.graph}).Setup(h.mgr),
 	)
 }
 
-func newHost() *v1alpha1.Host   { return &v1alpha1.Host{} }
-func newGuest() *v1alpha1.Guest { return &v1alpha1.Guest{} }
+func newHost() *v1alpha1.Host               { return &v1alpha1.Host{} }
+func newGuest() *v1alpha1.Guest             { return &v1alpha1.Guest{} }
+func newHostService() *v1alpha1.HostService { return &v1alpha1.HostService{} }
 
 // loop returns the loop of one kind, with what all have in common.
 func loop[T reconcile.Object, S any](h *house, name string, kind reconcile.Kind[T, S], empty func() T, interval time.Duration) *reconcile.Loop[T, S] {
@@ -143,6 +152,7 @@ func (h *house) forgetHosts(hosts *host.Kind) error {
 		if obj, ok := gone.(*v1alpha1.Host); ok {
 			name := client.ObjectKeyFromObject(obj)
 			hosts.Forget(name)
+			h.machines.drop(name)
 			h.pool.Drop(name)
 		}
 	}})

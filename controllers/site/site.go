@@ -33,13 +33,14 @@ type Timing struct {
 type Site struct {
 	api   *proxmox.Site
 	nodes map[string]*machine.Conn
+	doors map[string]machine.SSH // what the nodes' connections are made from
 	// sshErr is why there are no nodes although the Host declares some.
 	sshErr error
 }
 
 // open makes a Site. It makes no connection.
 func (p *Pool) open(name types.NamespacedName, c config) (*Site, error) {
-	s := &Site{nodes: make(map[string]*machine.Conn, len(c.nodes))}
+	s := &Site{nodes: make(map[string]*machine.Conn, len(c.nodes)), doors: make(map[string]machine.SSH, len(c.nodes))}
 	if c.sshErr != "" {
 		s.sshErr = fail(c.sshReason, errors.New(c.sshErr))
 	}
@@ -49,7 +50,7 @@ func (p *Pool) open(name types.NamespacedName, c config) (*Site, error) {
 		if err != nil {
 			return nil, fmt.Errorf("prepare SSH to node %s: %w", node, err)
 		}
-		s.nodes[node] = conn
+		s.nodes[node], s.doors[node] = conn, cfg
 	}
 	options := proxmox.SiteOptions{
 		Endpoint: c.endpoint, Interval: p.options.Timing.Interval, DigestInterval: p.options.Timing.DigestInterval, Clock: p.options.Clock,
@@ -85,6 +86,25 @@ func (s *Site) HasSSH(node string) bool { return s.nodes[node] != nil || s.sshEr
 // CheckSSH makes sure that commands can be run on a node.
 func (s *Site) CheckSSH(ctx context.Context, node string) error {
 	result, err := s.Run(ctx, node, []string{"true"}, nil)
+	if err == nil && result.ExitCode != 0 {
+		return fmt.Errorf("run true on node %s: exit code %d", node, result.ExitCode)
+	}
+	return err
+}
+
+// CheckNewSSH makes sure that a node's SSH answers over a connection of its own, which it closes: one that stands already
+// proves nothing of the rules for new ones.
+func (s *Site) CheckNewSSH(ctx context.Context, node string) error {
+	door, ok := s.doors[node]
+	if !ok {
+		return s.CheckSSH(ctx, node) // says why there is none
+	}
+	conn, err := machine.Dial(door)
+	if err != nil {
+		return fmt.Errorf("prepare SSH to node %s: %w", node, err)
+	}
+	defer func() { _ = conn.Close() }() // what it was for is over either way
+	result, err := conn.Run(ctx, []string{"true"}, nil)
 	if err == nil && result.ExitCode != 0 {
 		return fmt.Errorf("run true on node %s: exit code %d", node, result.ExitCode)
 	}
