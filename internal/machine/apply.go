@@ -284,8 +284,11 @@ func (c *change) begin(s *script) {
 	s.line(`try write "$keep" mkdir -p "$keep" || return 1`)
 	if c.p.seen.record.pending() {
 		s.line("swapped=yes heard=yes")
+		for _, f := range c.p.seen.record.Files {
+			s.line("rm -f %s", word(stageOf(f.Path)))
+		}
 	} else {
-		s.line(`rm -f "$keep"/*.old "$keep"/*.none`)
+		s.line(`rm -f "$keep"/*.old "$keep"/*.none "$keep"/*.tmp`)
 		for _, at := range c.newOriginals() { // what is there of them is from long ago
 			s.line(`rm -f "$keep"/%s.original`, id(at))
 		}
@@ -439,7 +442,7 @@ func (c *change) commit(s *script) {
 	for _, r := range c.restores {
 		s.line(`rm -f "$keep"/%s.original`, id(r.Path))
 	}
-	s.line(`rm -f "$keep"/*.old "$keep"/*.none`)
+	s.line(`rm -f "$keep"/*.old "$keep"/*.none "$keep"/*.tmp`)
 	s.line(`rmdir "$keep" 2>/dev/null`) // unless originals are in it
 	s.line("return 0")
 }

@@ -327,7 +327,7 @@ func merge(triggers []ownedTrigger) []ownedTrigger {
 func ownedTriggers(list []Trigger) []ownedTrigger {
 	var owned []ownedTrigger
 	for _, t := range list {
-		owned = append(owned, ownedTrigger{Unit: t.Unit, Action: t.Action})
+		owned = append(owned, ownedTrigger(t))
 	}
 	return merge(owned)
 }
@@ -341,14 +341,17 @@ func octal(mode fs.FileMode) string { return fmt.Sprintf("%04o", uint32(mode)) }
 // message says in a few words what the change does.
 func (c *change) message() string {
 	var parts []string
-	count := func(n int, what, many string) {
-		if n > 0 {
-			parts = append(parts, strings.TrimSpace(fmt.Sprintf("%s %d %s", what, n, many)))
+	count := func(n int, what, one, many string) {
+		switch {
+		case n == 1:
+			parts = append(parts, what+" 1 "+one)
+		case n > 1:
+			parts = append(parts, fmt.Sprintf("%s %d %s", what, n, many))
 		}
 	}
-	count(len(c.writes), "write", "files")
-	count(len(c.restores), "give up", "files")
-	count(len(c.makes), "set", "directories")
+	count(len(c.writes), "write", "file", "files")
+	count(len(c.restores), "give up", "file", "files")
+	count(len(c.makes), "set", "directory", "directories")
 	for _, r := range c.releases {
 		parts = append(parts, "release "+r.unit)
 	}

@@ -108,7 +108,7 @@ func TestDpkgLockThatOutlastsTheJob(t *testing.T) {
 	w := newWorld(t)
 	want := packages("app")
 	remove := w.sim.Fail("apt-get *", 0, 100, "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 871 (apt-get)")
-	until[*PendingError](w, want)
+	_ = until[*PendingError](w, want)
 	for range 40 {
 		var failed *JobError
 		if _, err := w.pass(want, w.planner(want)); errors.As(err, &failed) {
@@ -166,7 +166,7 @@ func TestRebootDuringJob(t *testing.T) {
 	w := newWorld(t)
 	want := packages("app")
 	release := w.sim.Hold("apt-get * install *")
-	until[*PendingError](w, want)
+	_ = until[*PendingError](w, want)
 	w.sim.Halt()
 	release()
 	w.sim.Boot()

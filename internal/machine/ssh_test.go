@@ -116,7 +116,7 @@ func TestHostKeyMismatch(t *testing.T) {
 	}
 	_, err = c.Run(t.Context(), []string{"echo", "secret"}, nil)
 	var mismatch *HostKeyError
-	if !errors.As(err, &mismatch) {
+	if !errors.As(err, &mismatch) || IsAway(err) {
 		t.Fatalf("Run() = %v, want a HostKeyError", err)
 	}
 	want := &HostKeyError{Address: h.address, Type: "ssh-ed25519", Fingerprint: ssh.FingerprintSHA256(h.key.PublicKey())}
@@ -146,7 +146,7 @@ func TestWrongUserKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Run(t.Context(), []string{"true"}, nil); err == nil || !strings.Contains(err.Error(), "authenticate") {
+	if _, err := c.Run(t.Context(), []string{"true"}, nil); err == nil || !strings.Contains(err.Error(), "authenticate") || IsAway(err) {
 		t.Errorf("Run() = %v", err)
 	}
 }
@@ -239,7 +239,7 @@ func TestReconnect(t *testing.T) {
 		}
 	}
 	h.cut()
-	if err := <-failed; err == nil || !strings.Contains(err.Error(), "outcome unknown") {
+	if err := <-failed; !IsAway(err) || !strings.Contains(err.Error(), "outcome unknown") {
 		t.Errorf("a command whose connection broke: %v", err)
 	}
 	close(h.release)
@@ -299,7 +299,7 @@ func TestDialErrors(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
 			_, err = conn.Run(ctx, []string{"true"}, nil)
-			if err == nil || c.want != nil && !errors.Is(err, c.want) {
+			if !IsAway(err) || c.want != nil && !errors.Is(err, c.want) {
 				t.Errorf("%s: Run() = %v", c.reason, err)
 			}
 		})

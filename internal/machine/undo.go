@@ -40,7 +40,7 @@ func (c *change) undo(s *script) {
 			ownDir{path: d.path, mode: d.was.Mode, user: d.was.User, group: d.was.Group}.own(s, " || undone=no")
 		}
 	}
-	s.line(`if [ "$undone" = yes ]; then back "$rec" record "$rec.new" && rm -f "$keep"/*.old "$keep"/*.none || undone=no; fi`)
+	s.line(`if [ "$undone" = yes ]; then back "$rec" record "$rec.new" && rm -f "$keep"/*.old "$keep"/*.none "$keep"/*.tmp || undone=no; fi`)
 	for _, f := range c.newOriginals() {
 		s.line(`if [ "$undone" = yes ]; then rm -f "$keep"/%s.original; fi`, id(f))
 	}
@@ -70,6 +70,11 @@ func (c *change) undoUnits(s *script) {
 	}
 	s.line(":")
 	s.line("fi >/dev/null 2>&1")
+	c.undoReleases(s)
+}
+
+// undoReleases gives units back what they lost.
+func (c *change) undoReleases(s *script) {
 	s.line(`if [ -n "$released" ]; then`)
 	if c.reload {
 		s.line("systemctl daemon-reload")

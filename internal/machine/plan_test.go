@@ -1,0 +1,209 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package machine
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/phoenix-hypervisor/phoenix/internal/secret"
+)
+
+const planOwner = Owner("home/HostService/default/app")
+
+// seenWith is what is seen of a machine where an owner has everything as it
+// wants it, with one difference.
+func seenWith(want State, differ func(*Seen)) Seen {
+	seen := Seen{OS: "debian", System: "running", Paths: map[string]Path{
+		"/etc": {Kind: "directory", Mode: "0755", Owner: "root", Group: "root", UID: "0", GID: "0"},
+	}, Packages: map[string]string{}, Units: map[string]UnitStatus{}, jobLogs: map[string]string{}}
+	p := newPlanner(planOwner, want, seen)
+	for _, f := range p.want.Files {
+		seen.Paths[f.Path] = Path{Kind: "file", Mode: octal(f.Mode), Owner: f.Owner, Group: f.Group, UID: "0", GID: "0", Hash: fullHash(f.Content)}
+	}
+	for _, d := range p.want.Dirs {
+		seen.Paths[d.Path] = Path{Kind: "directory", Mode: octal(d.Mode), Owner: d.Owner, Group: d.Group, UID: "0", GID: "0"}
+	}
+	for _, name := range want.Packages {
+		seen.Packages[name] = "1"
+	}
+	for _, u := range want.Units {
+		seen.Units[u.Name] = UnitStatus{Load: "loaded", Active: "active", Sub: "running", Enabled: "enabled"}
+	}
+	seen.record = newPlanner(planOwner, want, seen).change().final
+	for i := range seen.record.Files {
+		seen.record.Files[i].Original = nil
+	}
+	seen.recordBytes = seen.record.render()
+	differ(&seen)
+	return seen
+}
+
+func planState() State {
+	return State{
+		Packages: []string{"app"},
+		Dirs:     []Dir{{Path: "/etc/app", Owner: "root", Group: "root", Mode: 0o755}},
+		Files: []File{
+			{Path: "/etc/app/a", Content: []byte("a"), Triggers: []Trigger{{"app.service", Reload}}},
+			{Path: "/etc/app/b", Content: []byte("b"), Triggers: []Trigger{{"app.service", Restart}}},
+			{Path: "/etc/app/s", Content: []byte("s3cret"), Secret: true},
+		},
+		Units: []Unit{{Name: "app.service", Enabled: true, Running: true}},
+	}
+}
+
+func TestPlan(t *testing.T) {
+	hash := func(s string) string { return "sha256:" + fullHash([]byte(s))[:12] }
+	keyed := func(s string) string { return secret.Secret(fullHash([]byte(s))).String() }
+	path := func(s *Seen, name string, change func(*Path)) {
+		p := s.Paths[name]
+		change(&p)
+		s.Paths[name] = p
+	}
+	cases := map[string]struct {
+		reason string
+		differ func(*Seen)
+		step   string // reason and message of the first; empty: none
+		want   []Change
+	}{
+		"in sync": {"nothing to do", func(*Seen) {}, "", nil},
+		"content": {
+			"with what the triggers do", func(s *Seen) {
+				path(s, "/etc/app/a", func(p *Path) { p.Hash = fullHash([]byte("x")) })
+			},
+			"Apply: write 1 file, reload app.service", []Change{{"/etc/app/a", hash("x"), hash("a"), ImpactReload}},
+		},
+		"stopped": {
+			"a unit that does not run is not disturbed", func(s *Seen) {
+				path(s, "/etc/app/b", func(p *Path) { p.Hash = fullHash([]byte("x")) })
+				s.Units["app.service"] = UnitStatus{Load: "loaded", Active: "failed", Enabled: "enabled"}
+			},
+			"Apply: write 1 file, restart app.service, start or enable app.service",
+			[]Change{{"/etc/app/b", hash("x"), hash("b"), ImpactNone}, {"unit app.service", "failed", "active", ImpactNone}},
+		},
+		"secret": {
+			"by a keyed hash alone", func(s *Seen) {
+				path(s, "/etc/app/s", func(p *Path) { p.Hash = fullHash([]byte("old")) })
+			},
+			"Apply: write 1 file", []Change{{"/etc/app/s", keyed("old"), keyed("s3cret"), ImpactNone}},
+		},
+		"mode": {
+			"owner and mode are one change", func(s *Seen) {
+				path(s, "/etc/app/b", func(p *Path) { p.Mode, p.Owner, p.UID = "0666", "app", "7" })
+			},
+			"Apply: write 1 file, restart app.service", []Change{{"/etc/app/b mode and owner", "0666 app:root", "0644 root:root", ImpactRestart}},
+		},
+		"all gone": {
+			"directories, too", func(s *Seen) {
+				for _, name := range []string{"/etc/app", "/etc/app/a", "/etc/app/b", "/etc/app/s"} {
+					delete(s.Paths, name)
+				}
+			},
+			"Apply: write 3 files, set 1 directory, restart app.service",
+			[]Change{
+				{"/etc/app/a", "", hash("a"), ImpactReload}, {"/etc/app/b", "", hash("b"), ImpactRestart}, {"/etc/app/s", "", keyed("s3cret"), ImpactNone},
+				{"/etc/app", "", "directory 0755 root:root", ImpactNone},
+			},
+		},
+		"disabled": {
+			"starts by itself again", func(s *Seen) {
+				s.Units["app.service"] = UnitStatus{Load: "loaded", Active: "active", Enabled: "disabled"}
+			},
+			"Apply: start or enable app.service", []Change{{"unit app.service", "disabled", "enabled", ImpactNone}},
+		},
+		"static": {"cannot be enabled, and is fine", func(s *Seen) {
+			s.Units["app.service"] = UnitStatus{Load: "loaded", Active: "activating", Enabled: "static"}
+		}, "", nil},
+		"package": {"comes first", func(s *Seen) { delete(s.Packages, "app") }, "Install: install app", []Change{{"package app", "", "installed", ImpactNone}}},
+		"dropped package": {
+			"goes when we installed it", func(s *Seen) {
+				s.record.Packages = append(s.record.Packages, ownedPackage{"old", true})
+				s.recordBytes = s.record.render()
+				s.Packages["old"] = "2"
+			},
+			"Remove: remove old", []Change{{"package old", "2", "", ImpactOutage}},
+		},
+		"dropped file": {
+			"goes, with its triggers", func(s *Seen) {
+				s.record.Files = append(s.record.Files, ownedFile{Path: "/etc/app/old", Triggers: []ownedTrigger{{"app.service", Restart}}})
+				s.recordBytes = s.record.render()
+				s.Paths["/etc/app/old"] = Path{Kind: "file"}
+			},
+			"Apply: give up 1 file, restart app.service", []Change{{"/etc/app/old", "ours", "", ImpactRestart}},
+		},
+		"taken away": {
+			"a directory at the place of a dropped file is somebody's", func(s *Seen) {
+				s.record.Files = append(s.record.Files, ownedFile{Path: "/etc/app/old"})
+				s.recordBytes = s.record.render()
+				s.Paths["/etc/app/old"] = Path{Kind: "directory"}
+			},
+			"Apply: bring the record up to date", nil,
+		},
+		"pending": {
+			"the triggers are still to be pulled", func(s *Seen) {
+				s.record.Pending, s.record.Triggers = true, []ownedTrigger{{"app.service", Restart}}
+				s.recordBytes = s.record.render()
+			},
+			"Apply: restart app.service", nil,
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			want := planState()
+			steps, err := Plan(planOwner, want, seenWith(want, c.differ), PlanOptions{})
+			if err != nil {
+				t.Fatalf("%s: %v", c.reason, err)
+			}
+			first, changes := "", []Change(nil)
+			if len(steps) > 0 {
+				first, changes = steps[0].Reason+": "+steps[0].Message, steps[0].Changes
+			}
+			if first != c.step {
+				t.Errorf("%s: the first step is %q, want %q", c.reason, first, c.step)
+			}
+			if diff := cmp.Diff(c.want, changes); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}
+
+func TestClearIsPure(t *testing.T) {
+	want := planState()
+	if steps := Clear(planOwner, Seen{}); len(steps) != 0 {
+		t.Errorf("nothing is ours, and yet: %+v", steps)
+	}
+	seen := seenWith(want, func(s *Seen) {
+		s.record.Packages[0].Installed = true
+		s.record.Units[0].Running = false
+	})
+	var got []string
+	for _, s := range Clear(planOwner, seen) {
+		got = append(got, s.Reason+": "+s.Message)
+	}
+	if diff := cmp.Diff([]string{"Clear: give up 3 files, release app.service, restart app.service", "Remove: remove app"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestRecordRoundTrip(t *testing.T) {
+	r := newRecord(planOwner)
+	r.Files = []ownedFile{{Path: `/etc/systemd/system/mnt-my\x2ddata.mount`, Hash: "1", Original: &original{Link: true}}, {Path: "/etc/it's <a> & b"}}
+	r.Units = []ownedUnit{{Name: `mnt-my\x2ddata.mount`}}
+	r.Triggers = []ownedTrigger{{"a.service", Reload}}
+	got, err := parseRecord(r.render(), planOwner)
+	if diff := cmp.Diff(r.render(), got.render()); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	for reason, raw := range map[string]string{
+		"not whole":        `{"version":1,`,
+		"of another time":  `{"version":2,"owner":"home/HostService/default/app"}`,
+		"of another owner": `{"version":1,"owner":"other"}`,
+	} {
+		if _, err := parseRecord([]byte(raw), planOwner); err == nil {
+			t.Errorf("a record that is %s is taken", reason)
+		}
+	}
+}
