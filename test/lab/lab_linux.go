@@ -61,10 +61,12 @@ type Lab struct {
 	walls   walls
 	folder  *pveFolder
 
-	ctx     context.Context // ends with Stop
+	site    atomic.Pointer[pve.Server] // Site, once it is there
+	ctx     context.Context            // ends with Stop
 	cancel  context.CancelFunc
-	running sync.WaitGroup
-	closers []io.Closer // in the order of their making
+	running sync.WaitGroup // what ends with ctx and closers
+	calls   sync.WaitGroup // of the host's programs: the last end with the host
+	closers []io.Closer    // in the order of their making
 	said    sync.Mutex
 }
 
@@ -151,6 +153,7 @@ func (l *Lab) startSite(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start site: %w", err), listener.Close())
 	}
 	l.Site = site
+	l.site.Store(site)
 	site.SSH = []pve.SSHNode{l.door}
 	if err := l.openFolder(); err != nil {
 		return err
@@ -177,6 +180,7 @@ func (l *Lab) Stop() error {
 	if l.host != nil {
 		errs = append(errs, l.host.stop(ctx, true), l.host.remove())
 	}
+	l.calls.Wait()
 	errs = append(errs, closeNetwork(ctx, l.options.Site.Bridges), removeGroups(l.name), os.RemoveAll(l.dir))
 	return errors.Join(errs...)
 }

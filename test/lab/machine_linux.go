@@ -46,7 +46,7 @@ func (l *Lab) newMachine(name string) (*machine, error) {
 			return nil, err
 		}
 	}
-	err := unix.Mount("overlay", m.root, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", l.images.Root, upper, work))
+	err := unix.Mount("overlay", m.root, "overlay", 0, fmt.Sprintf("index=on,nfs_export=on,lowerdir=%s,upperdir=%s,workdir=%s", l.images.Root, upper, work))
 	if err != nil {
 		return nil, fmt.Errorf("mount file system of machine %s: %w", name, err)
 	}
@@ -190,7 +190,7 @@ func (m *machine) booted(ctx context.Context) error {
 		select { // systemd does not answer yet
 		case <-ctx.Done():
 			return fmt.Errorf("wait for machine %s to boot: %w", m.name, ctx.Err())
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }

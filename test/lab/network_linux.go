@@ -54,7 +54,7 @@ func openNetwork(ctx context.Context, bridges []string) error {
 // closeNetwork removes what openNetwork made.
 func closeNetwork(ctx context.Context, bridges []string) error {
 	var b strings.Builder
-	b.WriteString("netns delete client\n")
+	b.WriteString("link delete outside\nnetns delete client\n")
 	for _, name := range bridges {
 		fmt.Fprintf(&b, "link delete %s\n", name)
 	}

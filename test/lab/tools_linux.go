@@ -50,7 +50,7 @@ func (l *Lab) serveTools(ctx context.Context, listener *net.UnixListener) {
 		if err != nil {
 			return
 		}
-		l.running.Go(func() {
+		l.calls.Go(func() {
 			defer func() { _ = c.Close() }() // the caller has left then
 			l.serveTool(ctx, c)
 		})
@@ -69,7 +69,7 @@ func (l *Lab) serveTool(ctx context.Context, c *net.UnixConn) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l.running.Go(func() {
+	l.calls.Go(func() {
 		_, _ = c.Read(make([]byte, 1)) // nothing comes: it ends when the caller leaves
 		cancel()
 	})
@@ -84,8 +84,13 @@ func (l *Lab) serveTool(ctx context.Context, c *net.UnixConn) {
 func (l *Lab) runTool(ctx context.Context, call wire.Call) int {
 	began := time.Now()
 	name, delay := call.Args[0], l.options.ToolDelay
+	site := l.site.Load()
+	if site == nil {
+		fmt.Fprintf(call.Files[2], "%s: the site is not up\n", name)
+		return 255
+	}
 	run := func() int {
-		return l.Site.RunTool(ctx, l.node, call.Args, call.Files[0], call.Files[1], call.Files[2])
+		return site.RunTool(ctx, l.node, call.Args, call.Files[0], call.Files[1], call.Files[2])
 	}
 	switch {
 	case name == "lxc-attach":

@@ -112,10 +112,11 @@ func (l *Lab) loadAll(ctx context.Context) error {
 // loadGuest loads the table of a guest that has just been started.
 func (l *Lab) loadGuest(ctx context.Context, g *guest) error {
 	l.forget(g.spec.vmid)
-	if l.Site == nil {
+	site := l.site.Load()
+	if site == nil {
 		return nil // the site starts: all tables are loaded when it has
 	}
-	return l.loadTable(ctx, l.Site.Firewall(), g.spec.vmid, *g.machine)
+	return l.loadTable(ctx, site.Firewall(), g.spec.vmid, *g.machine)
 }
 
 func (l *Lab) forget(vmid int) {

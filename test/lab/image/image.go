@@ -22,14 +22,14 @@ import (
 )
 
 // format changes when the same packages are put together in another way.
-const format = "3"
+const format = "4"
 
 // base are the packages of the root file system, beside those that Debian calls required.
 var base = []string{"systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "nftables", "ca-certificates"}
 
 // offered are the packages that a machine may install, with all that they depend on.
 var offered = []string{
-	"bind9-dnsutils", "dnsmasq", "iputils-ping", "nfs-common", "nfs-ganesha", "nfs-ganesha-vfs", "nfs-kernel-server", "nginx-light",
+	"bind9-dnsutils", "dnsmasq", "iputils-ping", "libnfs-utils", "nfs-common", "nfs-ganesha", "nfs-ganesha-vfs", "nfs-kernel-server", "nginx-light",
 	"qemu-guest-agent", "sudo",
 }
 

@@ -40,7 +40,7 @@ func index(ctx context.Context, folder string) error {
 		}
 		all.WriteString(stanza(string(control), name, content))
 	}
-	release := fmt.Sprintf("Suite: lab\nSHA256:\n %x %d Packages\n", sha256.Sum256([]byte(all.String())), all.Len())
+	release := fmt.Sprintf("Suite: lab\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n %x %d Packages\n", sha256.Sum256([]byte(all.String())), all.Len())
 	return errors.Join(
 		os.WriteFile(filepath.Join(folder, "Packages"), []byte(all.String()), 0o644),
 		os.WriteFile(filepath.Join(folder, "Release"), []byte(release), 0o644), // else apt tries every compression
