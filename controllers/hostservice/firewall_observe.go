@@ -26,19 +26,19 @@ import (
 
 // firewallSeen is a firewall as observed.
 type firewallSeen struct {
-	name    types.NamespacedName
-	site    FirewallSite
-	memory  *firewallMemory
-	nodes   []string // that are online
-	guests  map[int]proxmox.Resource
-	want    wanted
-	state   firewall.State
-	looks   looks
-	record  firewall.Record
-	plan    firewall.Plan
-	token   string // of what is declared
-	offline []string
-	now     time.Time
+	name   types.NamespacedName
+	site   FirewallSite
+	memory *firewallMemory
+	nodes  []string // that are online
+	guests map[int]proxmox.Resource
+	want   wanted
+	state  firewall.State
+	looks  looks
+	record firewall.Record
+	plan   firewall.Plan
+	token  string   // of what is declared
+	away   []string // levels that cannot be reached now
+	now    time.Time
 	// known says that all of it was read.
 	known bool
 }

@@ -44,19 +44,22 @@ func (r *reading) levels(ours map[string]bool) []firewall.Level {
 }
 
 func (r *reading) reachable(l firewall.Level) bool {
-	node, ok := l.Node()
+	node, bound := l.Node()
+	there := true
 	if vmid, guest := l.VMID(); guest {
-		resource, there := r.guests[vmid]
-		node, ok = resource.Node, true
-		if !there {
-			return false
-		}
+		var resource proxmox.Resource
+		resource, there = r.guests[vmid]
+		node, bound = resource.Node, true
 	}
-	if !ok || slices.Contains(r.nodes, node) {
+	if !bound || there && slices.Contains(r.nodes, node) {
 		return true
 	}
+	why := "node " + node + " is offline"
+	if !there {
+		why = "the list of guests does not show it"
+	}
 	if _, wanted := r.want.Levels[l]; wanted {
-		r.offline = append(r.offline, fmt.Sprintf("%s (node %s is offline)", l, node))
+		r.away = append(r.away, fmt.Sprintf("%s (%s)", r.label(l), why))
 	}
 	return false
 }

@@ -28,7 +28,7 @@ const (
 
 // Reasons for which a firewall waits.
 const (
-	// FirewallUnconfirmedReason: the new rules are not in force on every node yet.
+	// FirewallUnconfirmedReason: the rules are not in force everywhere yet.
 	FirewallUnconfirmedReason = "Unconfirmed"
 	// FirewallRollingBackReason: a node is putting the old rules back.
 	FirewallRollingBackReason = "RollingBack"

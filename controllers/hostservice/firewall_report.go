@@ -70,8 +70,8 @@ func (seen *firewallSeen) enforced() reconcile.Condition {
 		return no(FirewallRolledBackReason, "this was taken back: %s", text)
 	case len(seen.plan.Prepare)+len(seen.plan.Open)+len(seen.plan.Guarded) > 0:
 		return no(FirewallApplyingReason, "the rules differ from what is declared: see status.plan")
-	case len(seen.offline) > 0:
-		return no(FirewallAwayReason, "not in force yet at %s", strings.Join(seen.offline, ", "))
+	case len(seen.away) > 0:
+		return no(FirewallAwayReason, "not in force yet at %s", strings.Join(seen.away, ", "))
 	case !seen.on():
 		return no(FirewallOffReason, "the firewall of the site is off: nothing is filtered until datacenter.enabled is true")
 	}

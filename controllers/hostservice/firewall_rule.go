@@ -180,7 +180,8 @@ func (b *wantBuilder) begins(flows []flow) []string {
 			}
 		}
 	}
-	return lists(addresses)
+	slices.Sort(addresses)
+	return lists(slices.Compact(addresses))
 }
 
 // receiver is the level on which flows arrive.

@@ -33,7 +33,7 @@ func (seen *firewallSeen) steps() []reconcile.Step {
 	}
 	steps := seen.open()
 	if len(seen.plan.Guarded) == 0 {
-		return append(steps, seen.cleaning()...)
+		return append(append(steps, seen.cleaning()...), seen.awaitAway()...)
 	}
 	changes := seen.operations(FirewallApplyingReason, seen.plan.Guarded)
 	if text, node, ok := seen.rolledBack(); ok {
@@ -81,6 +81,19 @@ func (seen *firewallSeen) awaitRollback(nodes []string) reconcile.Step {
 			return reconcile.Wait(FirewallUnconfirmedReason, shortly, fmt.Errorf("node %s puts the old rules back", strings.Join(nodes, ", ")))
 		},
 	}
+}
+
+// awaitAway waits for what cannot be reached now, once all else is done.
+func (seen *firewallSeen) awaitAway() []reconcile.Step {
+	if len(seen.away) == 0 {
+		return nil
+	}
+	return []reconcile.Step{{
+		Reason: FirewallAwayReason, Message: "put rules in force at " + strings.Join(seen.away, ", "),
+		Do: func(context.Context) error {
+			return reconcile.Wait(FirewallUnconfirmedReason, later, fmt.Errorf("not in force yet at %s", strings.Join(seen.away, ", ")))
+		},
+	}}
 }
 
 // refuseAgain stands for a change that the nodes took back. It is shown in the plan and not tried again.
