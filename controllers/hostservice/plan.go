@@ -67,51 +67,59 @@ func (m *machineSeen) step(step machine.Step, s *v1alpha1.HostService, want mach
 // changesOf shows a change of the machine: of a file whose content is known, line by line.
 func (m *machineSeen) changesOf(c machine.Change, want machine.State) []reconcile.Change {
 	impact := v1alpha1.Impact(c.Impact)
+	whole := reconcile.Change{Field: c.What, From: c.From, To: c.To, Impact: impact}
 	for _, f := range want.Files {
 		before, known := m.seen.Contents[f.Path]
 		if f.Path != c.What || !known && m.seen.Paths[f.Path].Kind != "" {
 			continue
 		}
-		if changes := lineChanges(string(before), string(f.Content), func(line string) string { return m.fieldOf(f.Path, line) }, impact); len(changes) > 0 {
-			return changes
+		field := func(line string) string {
+			if m.design.fields == nil {
+				return ""
+			}
+			return m.design.fields(f.Path, line)
 		}
+		changes, rest := lineChanges(string(before), string(f.Content), field, impact)
+		if rest || len(changes) == 0 {
+			changes = append(changes, whole)
+		}
+		return changes
 	}
-	return []reconcile.Change{{Field: c.What, From: c.From, To: c.To, Impact: impact}}
+	return []reconcile.Change{whole}
 }
 
-func (m *machineSeen) fieldOf(path, line string) string {
-	if m.design.fields != nil {
-		if field := m.design.fields(path, line); field != "" {
-			return field
-		}
-	}
-	return path
-}
-
-// lineChanges are the lines that go and come. A line that goes stands with one that comes for the same field.
-func lineChanges(before, after string, field func(line string) string, impact v1alpha1.Impact) []reconcile.Change {
+// lineChanges are the lines that go and come. A line that goes stands with one that comes for the same field. rest says
+// that there are others, which no field of the spec declares.
+func lineChanges(before, after string, field func(line string) string, impact v1alpha1.Impact) (changes []reconcile.Change, rest bool) {
 	was, is := countLines(before), countLines(after)
-	var changes []reconcile.Change
+	note := func(line string, change reconcile.Change) {
+		if change.Field = field(line); change.Field == "" {
+			rest = true
+			return
+		}
+		change.Impact = impact
+		changes = pair(changes, change)
+	}
 	for line := range strings.SplitSeq(before, "\n") {
 		if was[line] > is[line] {
 			was[line]--
-			changes = append(changes, reconcile.Change{Field: field(line), From: line, Impact: impact})
+			note(line, reconcile.Change{From: line})
 		}
 	}
 	was = countLines(before)
 	for line := range strings.SplitSeq(after, "\n") {
 		if is[line] > was[line] {
 			is[line]--
-			changes = pair(changes, reconcile.Change{Field: field(line), To: line, Impact: impact})
+			note(line, reconcile.Change{To: line})
 		}
 	}
-	return changes
+	return changes, rest
 }
 
 // pair joins a line that comes with one that goes for the same field.
 func pair(changes []reconcile.Change, came reconcile.Change) []reconcile.Change {
 	for i := range changes {
-		if changes[i].Field == came.Field && changes[i].To == "" {
+		if came.To != "" && changes[i].Field == came.Field && changes[i].To == "" {
 			changes[i].To = came.To
 			return changes
 		}

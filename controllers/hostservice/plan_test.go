@@ -44,39 +44,38 @@ func TestLineChanges(t *testing.T) {
 	for name, c := range map[string]struct {
 		reason, path, before, after string
 		want                        []reconcile.Change
+		rest                        bool
 	}{
 		"another address": {
 			"one name changes", hosts, "# old\n10.0.0.19 nas.lan nas\n", "# new\n10.0.0.20 nas.lan nas\n",
-			[]reconcile.Change{{Field: "publishGuests[nas]", From: "10.0.0.19 nas.lan nas", To: "10.0.0.20 nas.lan nas", Impact: "Reload"}},
+			[]reconcile.Change{{Field: "publishGuests[nas]", From: "10.0.0.19 nas.lan nas", To: "10.0.0.20 nas.lan nas", Impact: "Reload"}}, false,
 		},
 		"gone and new": {
 			"names come and go", hosts, "10.0.0.5 old.lan old\n", "10.0.0.6 new.lan new\n",
 			[]reconcile.Change{
 				{Field: "records[old.lan].addresses", From: "10.0.0.5 old.lan old", Impact: "Reload"},
 				{Field: "records[new.lan].addresses", To: "10.0.0.6 new.lan new", Impact: "Reload"},
-			},
+			}, false,
 		},
 		"doubled": {
 			"a line that is there twice is one too many", hosts, "10.0.0.5 a.lan\n10.0.0.5 a.lan\n", "10.0.0.5 a.lan\n",
-			[]reconcile.Change{{Field: "records[a.lan].addresses", From: "10.0.0.5 a.lan", Impact: "Reload"}},
+			[]reconcile.Change{{Field: "records[a.lan].addresses", From: "10.0.0.5 a.lan", Impact: "Reload"}}, false,
 		},
 		"options": {
 			"fields of the spec are named", dropIn, "server=8.8.8.8\nlisten-address=10.0.0.12\nno-hosts\n", "server=9.9.9.9\nlisten-address=10.0.0.13\nserver=/x/1.1.1.1\ncname=w.lan,nas.lan\n",
 			[]reconcile.Change{
 				{Field: "upstreams", From: "server=8.8.8.8", To: "server=9.9.9.9", Impact: "Reload"},
 				{Field: "listenAddresses", From: "listen-address=10.0.0.12", To: "listen-address=10.0.0.13", Impact: "Reload"},
-				{Field: dropIn, From: "no-hosts", Impact: "Reload"},
 				{Field: "zones[x].servers", To: "server=/x/1.1.1.1", Impact: "Reload"},
 				{Field: "records[w.lan].cname", To: "cname=w.lan,nas.lan", Impact: "Reload"},
-			},
+			}, true,
 		},
-		"comments alone": {"they say nothing", hosts, "# a\n", "# b\n", nil},
+		"comments alone": {"they say nothing", hosts, "# a\n", "# b\n", nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			seen := &machineSeen{design: d}
-			got := lineChanges(c.before, c.after, func(line string) string { return seen.fieldOf(c.path, line) }, v1alpha1.ImpactReload)
-			if diff := cmp.Diff(c.want, got); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			got, rest := lineChanges(c.before, c.after, func(line string) string { return d.fields(c.path, line) }, v1alpha1.ImpactReload)
+			if diff := cmp.Diff(c.want, got); diff != "" || rest != c.rest {
+				t.Errorf("%s: others %t, want %t (-want +got):\n%s", c.reason, rest, c.rest, diff)
 			}
 		})
 	}
