@@ -38,8 +38,8 @@ func guardNodes(host *v1alpha1.Host, site FirewallSite) ([]string, error) {
 		}
 		if _, ok := site.Shell(n.Name); !ok || !nodeName.MatchString(n.Name) {
 			return nil, reconcile.Fail(FirewallRequiresSSHReason, fmt.Errorf(
-				"Host/%s has no SSH for node %s, and without it nothing could put the rules back that cut Phoenix off: add the node to ssh.nodes of the Host",
-				host.Name, n.Name))
+				"reach node %s: Host/%s has no SSH for it, and so nothing could put back rules that cut Phoenix off: add the node to ssh.nodes of the Host",
+				n.Name, host.Name))
 		}
 		nodes = append(nodes, n.Name)
 	}

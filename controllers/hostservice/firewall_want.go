@@ -132,18 +132,9 @@ func (b *wantBuilder) set(field string, s v1alpha1.FirewallIPSet) (firewall.Set,
 	set := firewall.Set{Comment: firewall.MarkedComment(s.Comment, b.want.Owner)}
 	for i, e := range s.Entries {
 		where := fmt.Sprintf("%s.entries[%d]", field, i)
-		addresses := []string{plain(e.Address)}
-		if strings.HasSuffix(e.Address, "/0") {
-			return set, invalid(fmt.Errorf("%s: Proxmox takes no network of everything in an IP set: leave the peer of the rule out instead", where))
-		}
-		if e.GuestRef != nil {
-			g, err := b.guest(where+".guestRef", e.GuestRef.Name)
-			if err != nil {
-				return set, err
-			}
-			if addresses = addressesOf(g); len(addresses) == 0 {
-				b.note("%s waits for an address of Guest/%s", where, g.Name)
-			}
+		addresses, err := b.entry(where, e)
+		if err != nil {
+			return set, err
 		}
 		for _, a := range addresses {
 			entry := firewall.Entry{CIDR: a, NoMatch: e.Except != nil && *e.Except}
@@ -156,6 +147,25 @@ func (b *wantBuilder) set(field string, s v1alpha1.FirewallIPSet) (firewall.Set,
 		}
 	}
 	return set, nil
+}
+
+// entry returns the addresses of one entry of a set.
+func (b *wantBuilder) entry(where string, e v1alpha1.FirewallEntry) ([]string, error) {
+	switch {
+	case strings.HasSuffix(e.Address, "/0"):
+		return nil, invalid(fmt.Errorf("%s: Proxmox takes no network of everything in an IP set: leave the peer of the rule out instead", where))
+	case e.GuestRef == nil:
+		return []string{plain(e.Address)}, nil
+	}
+	g, err := b.guest(where+".guestRef", e.GuestRef.Name)
+	if err != nil {
+		return nil, err
+	}
+	addresses := addressesOf(g)
+	if len(addresses) == 0 {
+		b.note("%s waits for an address of Guest/%s", where, g.Name)
+	}
+	return addresses, nil
 }
 
 func (b *wantBuilder) nodes() error {

@@ -100,33 +100,40 @@ func wantedOptions(w LevelWant, s LevelState, originals map[string]Original) map
 
 // recordFor is the record as it must stand before the changes, and as it may stand after them.
 func recordFor(w Want, s State, r Record) (before, after Record) {
-	before, after = r.clone(), Record{Owner: r.Owner, Serial: r.Serial, Options: map[Level]map[string]Original{}}
+	before = r.clone()
 	for l, want := range w.Levels {
-		state, there := s.Levels[l]
-		if !there {
-			continue
-		}
-		for key, value := range want.Options {
-			now, set := state.Options[key]
-			_, known := before.Options[l][key]
-			switch {
-			case !set:
-				before.note(l, key, nil, value)
-			case now != value || known:
-				before.note(l, key, &now, value)
-			}
+		if state, there := s.Levels[l]; there {
+			before.noteAll(l, want.Options, state.Options)
 		}
 	}
-	for l, options := range before.Options {
-		for key, o := range options {
-			if _, wanted := w.Levels[l].Options[key]; !wanted {
-				continue
-			}
-			if after.Options[l] == nil {
-				after.Options[l] = map[string]Original{}
-			}
-			after.Options[l][key] = o
+	return before, before.only(w)
+}
+
+// noteAll takes down what options are that will be set to something else.
+func (r Record) noteAll(l Level, wanted, now map[string]string) {
+	for key, value := range wanted {
+		current, set := now[key]
+		_, known := r.Options[l][key]
+		switch {
+		case !set:
+			r.note(l, key, nil, value)
+		case current != value || known:
+			r.note(l, key, &current, value)
 		}
 	}
-	return before, after
+}
+
+// only is the record without the options that are not wanted any more.
+func (r Record) only(w Want) Record {
+	kept := r.clone()
+	for l, options := range kept.Options {
+		maps.DeleteFunc(options, func(key string, _ Original) bool {
+			_, wanted := w.Levels[l].Options[key]
+			return !wanted
+		})
+		if len(options) == 0 {
+			delete(kept.Options, l)
+		}
+	}
+	return kept
 }
