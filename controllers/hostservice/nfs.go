@@ -175,7 +175,7 @@ func sourceOf(s *v1alpha1.HostService, t target, path string) string {
 	return address + ":" + path
 }
 
-// exportProbe asks the server whether it exports a directory. exportfs pads with spaces; Ganesha tells over D-Bus.
+// exportProbe asks the server whether it exports a directory. The kernel's table has it at the start of a line; Ganesha tells over D-Bus.
 func exportProbe(server v1alpha1.NFSServer, e v1alpha1.NFSExport) machine.Probe {
 	p := machine.Probe{Name: "export " + e.Name, Argv: []string{"exportfs", "-s"}, Match: "^" + regexp.QuoteMeta(e.Path) + "[[:space:]]"}
 	if server == v1alpha1.NFSGanesha {

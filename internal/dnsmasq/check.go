@@ -185,18 +185,7 @@ func (k *checker) dhcp(d DHCP) {
 		k.refuse("dhcp.ranges", "", "must not be empty")
 	}
 	for i, r := range d.Ranges {
-		first, last := k.address4(r.Source+".first", r.First), k.address4(r.Source+".last", r.Last)
-		if last.Less(first) {
-			k.refuse(r.Source+".last", r.Last, "must not be below first, %s", r.First)
-		}
-		if r.Lease < minLease || r.Lease > maxLease {
-			k.refuse(r.Source+".lease", r.Lease.String(), "must be from %s to %s", minLease, maxLease)
-		}
-		for _, other := range d.Ranges[:i] {
-			if overlap(r.First, r.Last, other.First, other.Last) {
-				k.refuse(r.Source+".first", r.First, "lies in a range together with %s, which is from %s to %s", other.Source, other.First, other.Last)
-			}
-		}
+		k.dhcpRange(r, d.Ranges[:i])
 	}
 	for _, r := range d.Reservations {
 		k.address4(r.Source+".address", r.Address)
@@ -205,6 +194,21 @@ func (k *checker) dhcp(d DHCP) {
 		}
 		if r.Name != "" {
 			k.name(r.Source+".name", r.Name)
+		}
+	}
+}
+
+func (k *checker) dhcpRange(r Range, others []Range) {
+	first, last := k.address4(r.Source+".first", r.First), k.address4(r.Source+".last", r.Last)
+	if last.Less(first) {
+		k.refuse(r.Source+".last", r.Last, "must not be below first, %s", r.First)
+	}
+	if r.Lease < minLease || r.Lease > maxLease {
+		k.refuse(r.Source+".lease", r.Lease.String(), "must be from %s to %s", minLease, maxLease)
+	}
+	for _, other := range others {
+		if overlap(r.First, r.Last, other.First, other.Last) {
+			k.refuse(r.Source+".first", r.First, "lies in a range together with %s, which is from %s to %s", other.Source, other.First, other.Last)
 		}
 	}
 }

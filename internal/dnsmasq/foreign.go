@@ -261,27 +261,30 @@ func (f foreign) dhcp(key string, parts []string) string {
 	if d == nil {
 		return ""
 	}
-	var addresses []string
-	for _, p := range parts {
-		if _, err := netip.ParseAddr(p); err == nil {
-			addresses = append(addresses, p)
-		}
-	}
 	if key == "dhcp-range" {
-		if len(addresses) < 2 {
-			return ""
-		}
-		for _, r := range d.Ranges {
-			if overlap(addresses[0], addresses[1], r.First, r.Last) {
-				return fmt.Sprintf("hands out addresses of %s, which is from %s to %s", r.Source, r.First, r.Last)
-			}
-		}
-		return ""
+		return d.shares(parts)
 	}
 	for _, r := range d.Reservations {
 		same := func(p string) bool { return strings.EqualFold(p, r.MAC) || p == r.Address }
 		if slices.ContainsFunc(parts, same) {
 			return "gives what " + r.Source + " reserves"
+		}
+	}
+	return ""
+}
+
+// shares says which range another one, whose first two addresses are its ends, has addresses of.
+func (d *DHCP) shares(parts []string) string {
+	addresses := slices.DeleteFunc(slices.Clone(parts), func(p string) bool {
+		_, err := netip.ParseAddr(p)
+		return err != nil
+	})
+	if len(addresses) < 2 {
+		return ""
+	}
+	for _, r := range d.Ranges {
+		if overlap(addresses[0], addresses[1], r.First, r.Last) {
+			return fmt.Sprintf("hands out addresses of %s, which is from %s to %s", r.Source, r.First, r.Last)
 		}
 	}
 	return ""

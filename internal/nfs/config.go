@@ -7,8 +7,8 @@
 // What was measured with nfs-utils 2.6 and nfs-ganesha 4.3 of Debian 12:
 //
 //   - A line of exports(5) without a client exports to everybody, so an export without one is not written at all.
-//   - exportfs -s prints one line for each export and client, and needs no kernel server for it.
-//   - exportfs -r goes on after a path that is not there, and exits with 1.
+//   - The kernel's table of exports has one line for each export and client, and can be shown without a running server.
+//   - Reading the exports again goes on after a path that is not there, and fails in the end.
 //   - Ganesha reads its exports again with SIGHUP within a second: new ones come, those that are not there any more go.
 //     An error of syntax in any file makes it drop all exports until the next SIGHUP; a path that is not there costs that
 //     one alone.
