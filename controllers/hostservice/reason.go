@@ -79,13 +79,10 @@ func machineFailure(step string, err error) error {
 	var (
 		pending  *machine.PendingError
 		changed  *machine.ChangedError
-		invalid  *machine.InvalidError
 		refused  *machine.ValidateError
 		silent   *machine.ProbeError
 		unit     *machine.UnitError
 		job      *machine.JobError
-		unfit    *machine.UnsupportedError
-		foreign  *machine.ForeignError
 		packages = step == InstallingReason || step == RemovingReason
 	)
 	switch {
@@ -109,11 +106,11 @@ func machineFailure(step string, err error) error {
 		return reconcile.Fail(UnitFailedReason, undone(unit.Undone, err))
 	case errors.As(err, &job):
 		return reconcile.Fail(InstallFailedReason, err)
-	case errors.As(err, &unfit):
+	case errors.As(err, new(*machine.UnsupportedError)):
 		return reconcile.Stall(UnsupportedReason, err)
-	case errors.As(err, &foreign):
+	case errors.As(err, new(*machine.ForeignError)):
 		return reconcile.Stall(NotOwnedReason, err)
-	case errors.As(err, &invalid):
+	case errors.As(err, new(*machine.InvalidError)):
 		return reconcile.Stall(InvalidReason, err)
 	}
 	return err
