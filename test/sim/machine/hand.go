@@ -71,3 +71,13 @@ func (m *Machine) Unit(name string) UnitState {
 		Status: u.status, NeedsReload: have["NeedDaemonReload"] == "yes", Due: u.due,
 	}
 }
+
+// Edit changes a file's content by hand, or makes the file: owner and mode of
+// one that is there stay.
+func (m *Machine) Edit(name, text string) error { return m.writeFile(name, text, 0o644) }
+
+// Knows tells whether the machine has a program, by its name or path.
+func (m *Machine) Knows(name string) bool {
+	p := m.newProcess(m.alive(), []string{name}, nil, nil, nil)
+	return p.executable(name) != ""
+}

@@ -229,6 +229,12 @@ func (m *Machine) Run(ctx context.Context, argv []string, stdin io.Reader, stdou
 	return exit
 }
 
+// RunWith is Run with another environment (NAME=value); nil is root's own.
+func (m *Machine) RunWith(ctx context.Context, env, argv []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	exit, _ := m.session(ctx, env, argv, stdin, stdout, stderr) // a cut connection is the caller's that has one
+	return exit
+}
+
 // Shell runs a line as sshd does: by root's login shell.
 func (m *Machine) Shell(ctx context.Context, line string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return m.Run(ctx, []string{"bash", "-c", line}, stdin, stdout, stderr)
@@ -237,6 +243,10 @@ func (m *Machine) Shell(ctx context.Context, line string, stdin io.Reader, stdou
 // Session is Run for somebody who has a connection that can break: the error is
 // ErrCut when a fault of Cut says so.
 func (m *Machine) Session(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
+	return m.session(ctx, nil, argv, stdin, stdout, stderr)
+}
+
+func (m *Machine) session(ctx context.Context, env, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
 	line := strings.Join(argv, " ")
 	if len(argv) == 3 && argv[1] == "-c" {
 		line = argv[2]
@@ -252,6 +262,9 @@ func (m *Machine) Session(ctx context.Context, argv []string, stdin io.Reader, s
 	defer stop()
 	p := m.newProcess(live, argv, stdin, stdout, stderr)
 	p.session.kill = cancel
+	if env != nil {
+		p.Env = env
+	}
 	if cut {
 		p.Stdout, p.Stderr = gone{}, gone{}
 	}

@@ -13,12 +13,11 @@ import (
 
 // openFile is a file that the shell has open.
 type openFile struct {
-	m      *Machine
-	path   string
+	files  Files
+	inside string
 	reader *strings.Reader
 	text   strings.Builder
 	write  bool
-	live   bool // every write shows at once
 	void   bool // /dev/null
 }
 
@@ -48,24 +47,24 @@ func (p *Process) open(name string, flag int) (io.ReadWriteCloser, error) {
 	return &openFile{reader: strings.NewReader(text)}, err
 }
 
+// openForWriting empties a file, or makes it. What others keep, such as /etc/pve,
+// is not emptied: who reads it there sees the old text or the new one.
 func (p *Process) openForWriting(at string, flag int) (io.ReadWriteCloser, error) {
-	files, _ := p.M.place(at)
-	_, own := files.(*tree)
-	f := &openFile{m: p.M, path: at, write: true, live: own}
-	if flag&os.O_APPEND != 0 {
-		text, err := p.M.readFile(at)
-		if err == nil {
-			f.text.WriteString(text)
-			return f, nil
-		}
+	files, inside := p.M.place(at)
+	f := &openFile{files: files, inside: inside, write: true}
+	old, err := p.M.readFile(at)
+	if err == nil && flag&os.O_APPEND != 0 {
+		f.text.WriteString(old)
+		return f, nil
 	}
 	if _, err := p.M.stat(parentOf(at)); err != nil {
 		return nil, err
 	}
-	if !f.live {
-		return f, nil
+	switch files.(type) {
+	case *tree, below:
+		old = ""
 	}
-	return f, p.M.writeFile(at, "", 0o666&^p.Umask)
+	return f, p.M.writeFile(at, old, 0o666&^p.Umask)
 }
 
 // Read implements io.Reader.
@@ -85,16 +84,8 @@ func (f *openFile) Write(b []byte) (int, error) {
 		return 0, syscall.EBADF
 	}
 	f.text.Write(b)
-	if f.live {
-		return len(b), f.m.disk.store(f.path, f.text.String())
-	}
-	return len(b), nil
+	return len(b), f.files.WriteFile(f.inside, []byte(f.text.String()), 0o644)
 }
 
-// Close implements io.Closer: what somebody else keeps is written then.
-func (f *openFile) Close() error {
-	if !f.write || f.void || f.live {
-		return nil
-	}
-	return f.m.writeFile(f.path, f.text.String(), 0o644)
-}
+// Close implements io.Closer.
+func (f *openFile) Close() error { return nil }

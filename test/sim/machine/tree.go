@@ -279,8 +279,3 @@ func (t *tree) empty(name string) {
 		n.children = map[string]*inode{}
 	}
 }
-
-// store replaces the content of a file that is open.
-func (t *tree) store(name, text string) error {
-	return t.change(name, func(n *inode) { n.data, n.changed = []byte(text), t.clock() })
-}

@@ -130,6 +130,9 @@ func validUnitByte(c byte) bool {
 // span reads a time span of systemd: 90, 2min, 1h 30s, 500ms, infinity.
 func span(text string) (time.Duration, bool) {
 	total := time.Duration(0)
+	if text == "infinity" {
+		return 1<<63 - 1, true
+	}
 	text = strings.ReplaceAll(text, " ", "")
 	for text != "" {
 		n := strings.IndexFunc(text, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })

@@ -6,16 +6,11 @@ package pve
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"time"
 )
-
-// agentExec is a command that the guest agent was asked to run.
-type agentExec struct {
-	command []string
-	ends    time.Time
-}
 
 var errNoAgent = failf("QEMU guest agent is not running")
 
@@ -34,10 +29,40 @@ func (c *call) agentUp() (*guest, error) {
 		return nil, failf("VM %d is not running", g.vmid)
 	case !g.agentEnabled():
 		return nil, failf("No QEMU guest agent configured")
-	case g.behaviour.NoAgent || c.now.Before(g.booted):
+	case !c.agentAnswers(g):
 		return nil, errNoAgent
 	}
 	return g, nil
+}
+
+// agentAnswers asks what stands behind a running VM. The site must be locked; it
+// is not while somebody is asked.
+func (s *Server) agentAnswers(g *guest) bool {
+	switch {
+	case s.opts.Backend != nil:
+		if !g.answers {
+			g.answers = s.unlocked(func() bool {
+				exit, err := s.opts.Backend.Exec(s.ctx, g.vmid, []string{"true"}, nil, io.Discard, io.Discard)
+				return err == nil && exit == 0
+			})
+		}
+		return g.answers
+	case time.Now().Before(g.booted):
+		return false
+	case !g.entered:
+		return !g.behaviour.NoAgent
+	}
+	return s.unlocked(func() bool {
+		m := s.follow(g)
+		return m != nil && m.Unit("qemu-guest-agent").Active == "active"
+	})
+}
+
+// unlocked asks something without the site's lock, which must be held.
+func (s *Server) unlocked(ask func() bool) bool {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	return ask()
 }
 
 func agentPing(c *call) (any, error) {
@@ -65,38 +90,6 @@ func agentOSInfo(c *call) (any, error) {
 	}}, nil
 }
 
-// agentExecute runs a command: in this guest everything succeeds without output.
-func agentExecute(c *call) (any, error) {
-	g, err := c.agentUp()
-	if err != nil {
-		return nil, err
-	}
-	c.pids++
-	g.execs[c.pids] = &agentExec{command: strings.Split(c.params["command"], "\x00"), ends: c.now.Add(c.scaled(100 * time.Millisecond))}
-	return map[string]any{"pid": c.pids}, nil
-}
-
-// agentExecStatus reports an exit once: the first read reaps it.
-func agentExecStatus(c *call) (any, error) {
-	g, err := c.agentUp()
-	if err != nil {
-		return nil, err
-	}
-	pid := atoi(c.params["pid"])
-	run := g.execs[pid]
-	if run == nil {
-		return nil, failf("Agent error: PID ld does not exist")
-	}
-	if c.now.Before(run.ends) {
-		return map[string]any{"exited": 0}, nil
-	}
-	delete(g.execs, pid)
-	if strings.HasSuffix(run.command[0], "false") {
-		return map[string]any{"exited": 1, "exitcode": 1}, nil
-	}
-	return map[string]any{"exited": 1, "exitcode": 0}, nil
-}
-
 func agentInterfaces(c *call) (any, error) {
 	g, err := c.agentUp()
 	if err != nil {
@@ -106,6 +99,10 @@ func agentInterfaces(c *call) (any, error) {
 		"name": "lo", "hardware-address": "00:00:00:00:00:00",
 		"ip-addresses": []map[string]any{agentAddress(netip.MustParsePrefix("127.0.0.1/8")), agentAddress(netip.MustParsePrefix("::1/128"))},
 	}}
+	if c.opts.Backend != nil {
+		more, err := c.backendInterfaces(g, "hardware-address")
+		return map[string]any{"result": append(rows, more...)}, err
+	}
 	for n := range 32 {
 		net := g.conf.main[fmt.Sprintf("net%d", n)]
 		if net == "" {
@@ -177,6 +174,10 @@ func containerInterfaces(c *call) (any, error) {
 		"name": "lo", "hwaddr": "00:00:00:00:00:00", "hardware-address": "00:00:00:00:00:00", "inet": "127.0.0.1/8", "inet6": "::1/128",
 		"ip-addresses": []map[string]any{agentAddress(netip.MustParsePrefix("127.0.0.1/8")), agentAddress(netip.MustParsePrefix("::1/128"))},
 	}}
+	if c.opts.Backend != nil {
+		more, err := c.backendInterfaces(g, "hwaddr")
+		return append(rows, more...), err
+	}
 	for n := range 32 {
 		key := fmt.Sprintf("net%d", n)
 		values := looseParse(g.conf.main[key])
@@ -195,6 +196,37 @@ func containerInterfaces(c *call) (any, error) {
 			}
 		}
 		row["ip-addresses"] = addresses
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// backendInterfaces asks the backend; key "hwaddr" is the form of a container's.
+func (c *call) backendInterfaces(g *guest, key string) ([]map[string]any, error) {
+	var list []Interface
+	var err error
+	c.unlocked(func() bool {
+		list, err = c.opts.Backend.Interfaces(c.ctx, g.vmid)
+		return err == nil
+	})
+	if err != nil {
+		return nil, failf("%v", err)
+	}
+	rows := []map[string]any{}
+	for _, one := range list {
+		addresses := []map[string]any{}
+		row := map[string]any{"name": one.Name, "hardware-address": one.MAC}
+		for _, prefix := range one.Addresses {
+			addresses = append(addresses, agentAddress(prefix))
+			family := "inet6"
+			if prefix.Addr().Is4() {
+				family = "inet"
+			}
+			if key == "hwaddr" && row[family] == nil {
+				row[family] = prefix.String()
+			}
+		}
+		row[key], row["ip-addresses"] = one.MAC, addresses
 		rows = append(rows, row)
 	}
 	return rows, nil

@@ -182,6 +182,7 @@ func (s *Server) dispatch(r *http.Request, c *call) (any, error) {
 		}
 		defer unlock()
 	}
+	defer s.flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.now = time.Now()

@@ -59,7 +59,7 @@ func (c *call) cloning(g, clone *guest, full bool) work {
 			}
 			return nil
 		}}},
-		undo: func() { s.discard(clone) },
+		undo: func() { _ = s.discard(clone) }, // the failure is told already
 	}
 }
 
@@ -144,7 +144,7 @@ func (s *Server) copyGuest(g, clone *guest, params map[string]string, full bool)
 	clone.behaviour = g.behaviour
 	clone.save(c)
 	s.storeFirewall(clone.firewall, g.firewall.text)
-	return nil
+	return s.enter(clone)
 }
 
 func freshMAC(kind, key, value string) string {
@@ -350,5 +350,5 @@ func (s *Server) move(g *guest, target string) {
 			}
 		}
 	}
-	g.node = target
+	g.node, g.touched = target, true
 }

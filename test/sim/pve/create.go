@@ -140,7 +140,7 @@ func (c *call) creation(g *guest, options section) work {
 	}
 	return work{
 		node: g.node, kind: kind, id: fmt.Sprint(g.vmid), steps: steps,
-		undo: func() { s.discard(g) },
+		undo: func() { _ = s.discard(g) }, // the failure is told already
 	}
 }
 
@@ -170,7 +170,7 @@ func (s *Server) build(g *guest, options section, params map[string]string) erro
 		qemuDefaults(c, time.Now())
 	}
 	g.save(c)
-	return nil
+	return s.enter(g)
 }
 
 // inOrder are the options in the order in which volumes are made: the root disk
@@ -265,7 +265,7 @@ func setDefault(s section, key, value string) {
 }
 
 // discard removes a guest and everything that it has.
-func (s *Server) discard(g *guest) {
+func (s *Server) discard(g *guest) error {
 	for _, v := range s.ownedVolumes(g) {
 		_ = s.freeVolume(g.node, v) // a base volume in use was refused before
 	}
@@ -275,6 +275,12 @@ func (s *Server) discard(g *guest) {
 	for _, p := range s.pools {
 		delete(p.guests, g.vmid)
 	}
+	s.left = append(s.left, g)
+	if !g.entered {
+		return nil
+	}
+	g.entered = false
+	return s.outside(g, func(b Guests, info GuestInfo) error { return b.Destroy(s.ctx, info.VMID) })
 }
 
 // ownedVolumes are the volumes of a guest, referenced or not.

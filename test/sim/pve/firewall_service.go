@@ -107,6 +107,6 @@ func (l *fwList) complain(errs io.Writer) {
 	}
 }
 
-func runPVEFirewall(m *machine, args []string) int {
-	return m.s.pveFirewall(m.node, args[1:], m.stdout, m.stderr)
+func runPVEFirewall(t *tool, args []string) int {
+	return t.s.pveFirewall(t.node, args[1:], t.stdout, t.stderr)
 }

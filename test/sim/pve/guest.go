@@ -31,6 +31,12 @@ type guest struct {
 	flock     chan struct{}
 	firewall  *firewall
 	execs     map[int]*agentExec
+
+	inside  inside
+	entered bool   // something stands behind the guest
+	told    string // what the backend knows
+	touched bool   // it is not as it was when that was told
+	answers bool   // its agent answered since the last start
 }
 
 // figures are the readings that a status round carries through the cluster.
@@ -55,6 +61,7 @@ func newGuest(vmid int, kind, node string) *guest {
 func (g *guest) save(c *conf) {
 	g.text = c.text()
 	g.conf = parseConf(g.kind, g.text)
+	g.touched = true
 }
 
 // edit returns a copy of the configuration to be changed and saved.

@@ -78,6 +78,8 @@ func addNodeHandlers() {
 		"GET /nodes/{node}/qemu/{vmid}/cloudinit/dump":               dumpCloudInit,
 		"POST /nodes/{node}/qemu/{vmid}/agent/exec":                  agentExecute,
 		"POST /nodes/{node}/qemu/{vmid}/agent/ping":                  agentPing,
+		"GET /nodes/{node}/qemu/{vmid}/agent/file-read":              agentFileRead,
+		"POST /nodes/{node}/qemu/{vmid}/agent/file-write":            agentFileWrite,
 		"GET /nodes/{node}/qemu/{vmid}/agent/exec-status":            agentExecStatus,
 		"GET /nodes/{node}/qemu/{vmid}/agent/get-host-name":          agentHostName,
 		"GET /nodes/{node}/qemu/{vmid}/agent/get-osinfo":             agentOSInfo,

@@ -48,11 +48,3 @@ type Interface struct {
 	Name, MAC string
 	Addresses []netip.Prefix
 }
-
-// RunTool runs a program of a node as root there: pct, qm, lxc-attach and what
-// else the node has; 127 is "there is no such program". What runs so is not
-// counted as an SSH command.
-func (s *Server) RunTool(ctx context.Context, node string, argv []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	m := &machine{s: s, node: node, ctx: ctx, dir: "/root", stdin: stdin, stdout: stdout, stderr: stderr}
-	return m.run(argv)
-}

@@ -88,10 +88,14 @@ func (s *Server) add(spec GuestSpec) error {
 	for key, value := range g.conf.main {
 		s.adopt(g, key, value)
 	}
-	if spec.Running {
-		s.run(g)
-		g.booted = g.started
+	if err := s.enter(g); err != nil || !spec.Running {
+		return err
 	}
+	if err := s.outside(g, func(b Guests, info GuestInfo) error { return b.Start(s.ctx, info) }); err != nil {
+		return err
+	}
+	s.run(g)
+	g.booted = g.started
 	return nil
 }
 
@@ -149,6 +153,7 @@ func (s *Server) state(g *guest) GuestState {
 
 // asRoot does something to a guest that is there.
 func (s *Server) asRoot(vmid int, do func(*guest) error) error {
+	defer s.flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.guests[vmid]
@@ -216,8 +221,7 @@ func (s *Server) Move(vmid int, node string) error {
 func (s *Server) Power(vmid int, on bool) error {
 	return s.asRoot(vmid, func(g *guest) error {
 		if !on {
-			s.halt(g)
-			return nil
+			return s.halt(g, true)
 		}
 		if err := s.boot(g, &task{}); err != nil {
 			return err
@@ -231,8 +235,7 @@ func (s *Server) Power(vmid int, on bool) error {
 func (s *Server) Destroy(vmid int) error {
 	return s.asRoot(vmid, func(g *guest) error {
 		g.running = false
-		s.discard(g)
-		return nil
+		return s.discard(g)
 	})
 }
 
@@ -275,12 +278,24 @@ func (s *Server) Volumes(storage, node string) []string {
 
 // SetNodeOnline brings a node down (its proxied requests answer 595 after wait)
 // or back up.
+//
+// A node that goes down takes its SSH connections and what runs on it along; its
+// guests' state stays what the cluster believes.
 func (s *Server) SetNodeOnline(name string, online bool, wait time.Duration) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := s.nodes[name]; n != nil {
-		n.online, n.deadWait = online, wait
+	n := s.nodes[name]
+	if n == nil {
+		s.mu.Unlock()
+		return
 	}
+	n.online, n.deadWait = online, wait
+	s.mu.Unlock()
+	if online {
+		n.machine.Boot()
+		return
+	}
+	n.machine.Halt()
+	s.cutSSH(name)
 }
 
 // SetQuorum takes the cluster's quorum away, or gives it back.

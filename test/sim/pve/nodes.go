@@ -46,7 +46,7 @@ func nodeStatus(c *call) (any, error) {
 func nodeNetwork(c *call) (any, error) {
 	rows := []map[string]any{{"iface": "eno1", "type": "eth", "active": 1, "exists": 1, "method": "manual", "method6": "manual", "families": []string{"inet"}, "priority": 3}}
 	for i, bridge := range c.nodes[c.node].bridges {
-		rows = append(rows, bridgeRow(bridge, i))
+		rows = append(rows, bridgeRow(bridge, c.nodes[c.node].machine.Addresses()[0].String(), i))
 	}
 	kind := c.params["type"]
 	if kind == "" {
@@ -61,18 +61,18 @@ func nodeNetwork(c *call) (any, error) {
 	return out, nil
 }
 
-func bridgeRow(name string, index int) map[string]any {
+func bridgeRow(name, address string, index int) map[string]any {
 	return map[string]any{
 		"iface": name, "type": "bridge", "active": 1, "autostart": 1, "method": "static", "method6": "manual", "families": []string{"inet"},
 		"bridge_ports": "eno1", "bridge_stp": "off", "bridge_fd": "0", "priority": 4 + index,
-		"address": "10.0.0.13", "netmask": "24", "cidr": "10.0.0.13/24", "gateway": "10.0.0.1",
+		"address": address, "netmask": "24", "cidr": address + "/24", "gateway": "10.0.0.1",
 	}
 }
 
 func nodeInterface(c *call) (any, error) {
 	for i, bridge := range c.nodes[c.node].bridges {
 		if bridge == c.params["iface"] {
-			return bridgeRow(bridge, i), nil
+			return bridgeRow(bridge, c.nodes[c.node].machine.Addresses()[0].String(), i), nil
 		}
 	}
 	return nil, paramError("iface", "interface does not exist")

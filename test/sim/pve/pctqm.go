@@ -10,68 +10,74 @@ import (
 	"time"
 )
 
-func runPCT(m *machine, args []string) int { return m.guestTool(kindLXC, "pct", args[1:]) }
+func runPCT(t *tool, args []string) int { return t.guestTool(kindLXC, "pct", args[1:]) }
 
-func runQM(m *machine, args []string) int { return m.guestTool(kindQEMU, "qm", args[1:]) }
+func runQM(t *tool, args []string) int { return t.guestTool(kindQEMU, "qm", args[1:]) }
 
 // guestTool is pct or qm: Proxmox's command line, with the rights of root.
-func (m *machine) guestTool(kind, tool string, args []string) int {
+func (t *tool) guestTool(kind, tool string, args []string) int {
 	if len(args) == 0 {
-		fmt.Fprintf(m.stderr, "ERROR: no command specified\n")
+		fmt.Fprintf(t.stderr, "ERROR: no command specified\n")
 		return 255
 	}
 	switch command, rest := args[0], args[1:]; command {
+	case "exec":
+		if kind == kindLXC {
+			return t.exec(rest)
+		}
+		fmt.Fprintf(t.stderr, "ERROR: unknown command '%s %s'\n", tool, command)
+		return 255
 	case "set":
-		return m.set(kind, tool, rest)
+		return t.set(kind, tool, rest)
 	case "unlock", "status", "config":
-		return m.simple(kind, tool, command, rest)
+		return t.simple(kind, tool, command, rest)
 	default:
-		fmt.Fprintf(m.stderr, "ERROR: unknown command '%s %s'\n", tool, command)
+		fmt.Fprintf(t.stderr, "ERROR: unknown command '%s %s'\n", tool, command)
 		return 255
 	}
 }
 
-func (m *machine) usage(tool, command, problem string) int {
-	fmt.Fprintf(m.stderr, "%s\n%s %s <vmid> [OPTIONS]\n", strings.TrimRight(problem, "\n"), tool, command)
+func (t *tool) usage(tool, command, problem string) int {
+	fmt.Fprintf(t.stderr, "%s\n%s %s <vmid> [OPTIONS]\n", strings.TrimRight(problem, "\n"), tool, command)
 	return 255
 }
 
-func (m *machine) set(kind, tool string, args []string) int {
+func (t *tool) set(kind, tool string, args []string) int {
 	if len(args) == 0 {
-		return m.usage(tool, "set", "400 not enough arguments")
+		return t.usage(tool, "set", "400 not enough arguments")
 	}
 	verb := "PUT"
-	update, _ := loadSchema().find(verb, []string{"nodes", m.node, kind, "1", "config"})
+	update, _ := loadSchema().find(verb, []string{"nodes", t.node, kind, "1", "config"})
 	params, problem := readOptions(update, args[1:])
 	if problem != "" {
-		return m.usage(tool, "set", problem)
+		return t.usage(tool, "set", problem)
 	}
-	params["vmid"], params["node"] = args[0], m.node
+	params["vmid"], params["node"] = args[0], t.node
 	if errs := update.validate(params, true); len(errs) > 0 {
-		return m.usage(tool, "set", problemText(badParams, errs))
+		return t.usage(tool, "set", problemText(badParams, errs))
 	}
 	vmid := atoi(args[0])
-	unlock, err := m.s.lockFile(vmid, kind)
+	unlock, err := t.s.lockFile(vmid, kind)
 	if err != nil {
-		fmt.Fprintln(m.stderr, err)
+		fmt.Fprintln(t.stderr, err)
 		return 255
 	}
 	defer unlock()
 	set := section(params).clone()
-	err = m.s.rootUpdate(m.node, kind, vmid, params)
+	err = t.s.rootUpdate(t.node, kind, vmid, params)
 	var refused *apiError
 	switch {
 	case errors.As(err, &refused) && len(refused.fields) > 0:
-		return m.usage(tool, "set", problemText(refused.reason, refused.fields))
+		return t.usage(tool, "set", problemText(refused.reason, refused.fields))
 	case err != nil:
-		fmt.Fprintln(m.stderr, err)
+		fmt.Fprintln(t.stderr, err)
 		return 255
 	}
 	if kind == kindQEMU {
 		for key := range updateOnly {
 			delete(set, key)
 		}
-		fmt.Fprintf(m.stdout, "update VM %d:%s\n", vmid, commandLine(set))
+		fmt.Fprintf(t.stdout, "update VM %d:%s\n", vmid, commandLine(set))
 	}
 	return 0
 }
@@ -117,6 +123,7 @@ func readOptions(m *method, args []string) (params map[string]string, problem st
 
 // rootUpdate changes a guest's configuration as root@pam on its node.
 func (s *Server) rootUpdate(node, kind string, vmid int, params map[string]string) error {
+	defer s.flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &call{
@@ -125,28 +132,28 @@ func (s *Server) rootUpdate(node, kind string, vmid int, params map[string]strin
 	return c.update()
 }
 
-func (m *machine) simple(kind, tool, command string, args []string) int {
+func (t *tool) simple(kind, tool, command string, args []string) int {
 	if len(args) == 0 {
-		return m.usage(tool, command, "400 not enough arguments")
+		return t.usage(tool, command, "400 not enough arguments")
 	}
 	if !vmidRE.MatchString(args[0]) {
-		return m.usage(tool, command, problemText(badParams, fieldErrors{"vmid": "type check ('integer') failed - got '" + args[0] + "'"}))
+		return t.usage(tool, command, problemText(badParams, fieldErrors{"vmid": "type check ('integer') failed - got '" + args[0] + "'"}))
 	}
-	m.s.mu.Lock()
-	defer m.s.mu.Unlock()
-	g := m.s.guests[atoi(args[0])]
-	if g == nil || g.kind != kind || g.node != m.node {
-		fmt.Fprintf(m.stderr, "Configuration file '%s' does not exist\n", confPath(m.node, kind, atoi(args[0])))
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	g := t.s.guests[atoi(args[0])]
+	if g == nil || g.kind != kind || g.node != t.node {
+		fmt.Fprintf(t.stderr, "Configuration file '%s' does not exist\n", confPath(t.node, kind, atoi(args[0])))
 		return 255
 	}
 	switch command {
 	case "unlock":
 		g.setLock("")
 	case "status":
-		fmt.Fprintf(m.stdout, "status: %s\n", g.status())
+		fmt.Fprintf(t.stdout, "status: %s\n", g.status())
 	default:
 		for _, key := range g.conf.merged().sortedKeys() {
-			fmt.Fprintf(m.stdout, "%s: %s\n", key, encodeNotes(key, g.conf.merged()[key]))
+			fmt.Fprintf(t.stdout, "%s: %s\n", key, encodeNotes(key, g.conf.merged()[key]))
 		}
 	}
 	return 0

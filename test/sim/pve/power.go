@@ -122,6 +122,9 @@ func (s *Server) boot(g *guest, t *task) error {
 	if g.kind == kindQEMU && strings.Contains(g.text, "cloudinit") {
 		t.logf("generating cloud-init ISO")
 	}
+	if err := s.outside(g, func(b Guests, info GuestInfo) error { return b.Start(s.ctx, info) }); err != nil {
+		return err
+	}
 	s.run(g)
 	return nil
 }
@@ -146,7 +149,7 @@ func (s *Server) checkParts(g *guest) error {
 
 func (s *Server) run(g *guest) {
 	s.pids += 3
-	g.running, g.paused, g.pid, g.started = true, false, s.pids, time.Now()
+	g.running, g.paused, g.pid, g.started, g.touched = true, false, s.pids, time.Now(), true
 	boot := g.behaviour.BootTime
 	if boot == 0 {
 		boot = 10 * time.Second
@@ -157,14 +160,21 @@ func (s *Server) run(g *guest) {
 	}
 }
 
-// halt stops a guest; a container's waiting configuration becomes so then.
-func (s *Server) halt(g *guest) {
-	g.running, g.paused, g.pid = false, false, 0
+// halt stops a guest, by pulling the plug if it is to be killed; a container's
+// waiting configuration becomes so then.
+func (s *Server) halt(g *guest, kill bool) error {
+	if g.running {
+		if err := s.outside(g, func(b Guests, info GuestInfo) error { return b.Stop(s.ctx, info.VMID, kill) }); err != nil {
+			return err
+		}
+	}
+	g.running, g.paused, g.pid, g.touched, g.answers = false, false, 0, true, false
 	if g.kind == kindLXC {
 		c := g.edit()
 		s.applyPending(g, c)
 		g.save(c)
 	}
+	return nil
 }
 
 func (c *call) mustRun(word string) error {
@@ -183,7 +193,7 @@ func stopGuest(c *call) (any, error) {
 			return err
 		}
 		if g.running {
-			c.halt(g)
+			return c.halt(g, true)
 		}
 		return nil
 	}), nil
@@ -225,8 +235,7 @@ func shutdownGuest(c *call) (any, error) {
 		case deaf:
 			t.logf("VM still running - terminating now with SIGTERM")
 		}
-		c.halt(g)
-		return nil
+		return c.halt(g, deaf)
 	}), nil
 }
 
@@ -247,7 +256,9 @@ func rebootGuest(c *call) (any, error) {
 		if g.behaviour.IgnoresShutdown {
 			return failf("VM quit/powerdown failed - got timeout")
 		}
-		c.halt(g)
+		if err := c.halt(g, false); err != nil {
+			return err
+		}
 		return c.boot(g, t)
 	}), nil
 }
@@ -322,12 +333,11 @@ func (s *Server) destroy(g *guest, t *task, force, purge bool) error {
 		}
 	}
 	g.running = false
-	s.discard(g)
 	if purge {
 		delete(s.ha, haID(g))
 		t.logf("purging %s %d from related configurations..", g.word(), g.vmid)
 	}
-	return nil
+	return s.discard(g)
 }
 
 func haID(g *guest) string { return strings.ToLower(g.word()) + fmt.Sprintf(":%d", g.vmid) }

@@ -13,6 +13,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/phoenix-hypervisor/phoenix/test/sim/machine"
 )
 
 // slowSite is how long a middling task (a clone) takes on a real site. The
@@ -50,6 +52,9 @@ type Options struct {
 	// OnFirewall, if set, is called after changes of the firewall, one call at a
 	// time and not under the site's lock; many changes may make one call.
 	OnFirewall func()
+	// Backend stands behind the guests; default: simulated machines, see
+	// GuestMachine.
+	Backend Guests
 	// NoSSH leaves out the nodes' SSH doors.
 	NoSSH bool
 	// Listener, if set, serves the API first, instead of Listen; Resume listens
@@ -97,7 +102,9 @@ type Server struct {
 	frozen   bool
 	born     time.Time
 	strict   bool
-	files    map[string]map[string]string // written by shells, by node
+	strays   map[string]stray // of the cluster file system
+	left     []*guest         // destroyed, their machines are still to go
+	network  *machine.Network
 	commands []SSHCommand
 
 	workers []chan struct{}
@@ -121,6 +128,7 @@ type node struct {
 	memory   int64
 	disk     int64
 	firewall *firewall
+	machine  *machine.Machine
 }
 
 // Start serves a site until Close, or until ctx ends.
@@ -131,15 +139,18 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		nodes: map[string]*node{}, guests: map[int]*guest{}, storages: map[string]*storage{},
 		pools: map[string]*pool{}, tasks: map[string]*task{}, ha: map[string]map[string]any{},
 		firewall: newFirewall(), quorum: true, strict: true, born: time.Now(), pids: 0x200,
-		files: map[string]map[string]string{},
+		strays: map[string]stray{}, network: machine.NewNetwork(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	for range opts.Workers {
 		s.workers = append(s.workers, make(chan struct{}, 1))
 	}
+	s.network.OnUnknown(s.guestWith)
 	if err := s.furnish(); err != nil {
+		s.Close()
 		return nil, err
 	}
+	s.flush()
 	if err := s.open(); err != nil {
 		s.Close()
 		return nil, err
@@ -180,10 +191,16 @@ func (o Options) withDefaults() Options {
 
 // furnish fills the empty site.
 func (s *Server) furnish() error {
+	machines := map[string]*machine.Machine{}
+	for i, name := range s.opts.Nodes {
+		machines[name] = s.newNode(name, i)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, name := range s.opts.Nodes {
 		s.nodes[name] = &node{
 			name: name, online: true, listed: true, bridges: append([]string(nil), s.opts.Bridges...),
-			cores: 8, memory: 32 << 30, disk: 100 << 30, firewall: newFirewall(),
+			cores: 8, memory: 32 << 30, disk: 100 << 30, firewall: newFirewall(), machine: machines[name],
 		}
 		s.order = append(s.order, name)
 	}
@@ -271,6 +288,7 @@ func (s *Server) Suspend() {
 // Close ends the site: its doors, its tasks and its memory.
 func (s *Server) Close() {
 	s.cancel()
+	s.haltMachines()
 	s.Suspend()
 	s.closeSSH()
 	s.running.Wait()

@@ -171,8 +171,7 @@ func rollbackSnapshot(c *call) (any, error) {
 			delete(conf.main, key)
 		}
 		conf.main["parent"] = name
-		g.running = false
-		return nil
+		return c.halt(g, true)
 	})
 }
 

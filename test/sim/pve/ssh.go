@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -109,6 +110,20 @@ func (s *Server) closeSSH() {
 	}
 }
 
+// cutSSH breaks every connection to a node.
+func (s *Server) cutSSH(node string) {
+	for _, door := range s.doors {
+		if door.node != node {
+			continue
+		}
+		door.mu.Lock()
+		for c := range door.conns {
+			_ = c.Close() // the connection is gone either way
+		}
+		door.mu.Unlock()
+	}
+}
+
 func (d *sshDoor) accept() {
 	defer d.s.running.Done()
 	for {
@@ -168,14 +183,15 @@ func (d *sshDoor) talk(c net.Conn) {
 		}
 		sessions.Go(func() {
 			defer func() { <-slots }()
-			d.session(channel, asked)
+			d.session(channel, asked, func() { _ = c.Close() }) // the connection is gone either way
 		})
 	}
 	sessions.Wait()
 }
 
-// session runs the one command of a session.
-func (d *sshDoor) session(channel ssh.Channel, asked <-chan *ssh.Request) {
+// session runs the one command of a session; cut breaks the connection when a
+// fault of the node's machine says so.
+func (d *sshDoor) session(channel ssh.Channel, asked <-chan *ssh.Request, cut func()) {
 	defer channel.Close()
 	for req := range asked {
 		switch req.Type {
@@ -192,10 +208,12 @@ func (d *sshDoor) session(channel ssh.Channel, asked <-chan *ssh.Request) {
 				command = payload.Command
 			}
 			_ = req.Reply(true, nil) // the connection shows a failure
-			ctx, cancel := context.WithCancel(d.s.ctx)
-			go watchSession(asked, cancel)
-			code := d.s.shell(ctx, d.node, command, channel, channel, channel.Stderr())
-			cancel()
+			go answerRequests(asked)
+			code, err := d.s.session(d.node, command, channel, channel, channel.Stderr())
+			if err != nil {
+				cut()
+				return
+			}
 			status := struct{ Status uint32 }{uint32(code)}
 			_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(&status)) // the connection shows a failure
 			return
@@ -205,10 +223,9 @@ func (d *sshDoor) session(channel ssh.Channel, asked <-chan *ssh.Request) {
 	}
 }
 
-// watchSession answers what comes while a command runs; when the client leaves,
-// the command ends.
-func watchSession(asked <-chan *ssh.Request, cancel func()) {
-	defer cancel()
+// answerRequests answers what comes while a command runs. A client that leaves
+// does not end the command, as with a real sshd without a terminal.
+func answerRequests(asked <-chan *ssh.Request) {
 	for req := range asked {
 		if req.WantReply {
 			_ = req.Reply(false, nil) // the connection shows a failure
@@ -230,9 +247,23 @@ func (s *Server) SSHCommands() []SSHCommand {
 	return append([]SSHCommand(nil), s.commands...)
 }
 
+// session runs a command line on a node as sshd does, and records it.
+func (s *Server) session(node, line string, in io.Reader, out, errs io.Writer) (int, error) {
+	s.mu.Lock()
+	index := len(s.commands)
+	s.commands = append(s.commands, SSHCommand{Node: node, Command: line, Exit: -1})
+	m := s.nodes[node].machine
+	s.mu.Unlock()
+	exit, err := m.Session(s.ctx, []string{"bash", "-c", line}, in, out, errs)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commands[index].Exit = exit
+	return exit, err
+}
+
 // Run runs a command on a node as root, as a person logged in there would.
-func (s *Server) Run(ctx context.Context, node, command string) (stdout, stderr string, exit int) {
+func (s *Server) Run(_ context.Context, node, command string) (stdout, stderr string, exit int) {
 	var out, errs strings.Builder
-	exit = s.shell(ctx, node, command, strings.NewReader(""), &out, &errs)
+	exit, _ = s.session(node, command, strings.NewReader(""), &out, &errs) // nobody's connection can break here
 	return out.String(), errs.String(), exit
 }

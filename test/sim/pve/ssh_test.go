@@ -199,7 +199,7 @@ func TestCanary(t *testing.T) {
 		{"find it by a pattern", "echo " + dir + "/can*; for f in " + dir + "/*; do cat $f; done"},
 		{"test for it", "test -e " + canary + " && echo TWEET; [[ -f " + canary + " ]] && echo TWEET; [ -r " + canary + " ] && echo TWEET"},
 		{"go there", "cd " + dir + " && echo TWEET; cd " + dir + " && cat canary"},
-		{"look for programs", "command -v touch && echo TWEET; type touch && echo TWEET; hash touch && echo TWEET"},
+		{"look for programs", "command -v git && echo TWEET; type go && echo TWEET; hash perl && echo TWEET"},
 		{"process substitution", "cat <(echo TWEET); echo x > >(cat > " + made + ")"},
 		{"the environment", "echo $CANARY; env; printenv"},
 		{"an interpreter", "python3 -c 'print(open(\"" + canary + "\").read())'; perl -e 1; go version && echo TWEET"},

@@ -80,6 +80,7 @@ func (s *Server) perform(t *task, w work, fault *TaskFault) {
 	for i := 0; err == nil && i < len(w.steps); i++ {
 		err = s.step(t, w.steps[i])
 	}
+	defer s.flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && w.undo != nil {
@@ -116,6 +117,7 @@ func (s *Server) step(t *task, st step) error {
 	if !s.pause(t.interrupt, s.scaled(st.takes)) {
 		return errInterrupted
 	}
+	defer s.flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.stopped {
