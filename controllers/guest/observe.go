@@ -53,7 +53,7 @@ func (k *Kind) Observe(ctx context.Context, g *v1alpha1.Guest) (Seen, error) {
 			return seen, err
 		}
 	}
-	if err := errors.Join(k.readKeys(ctx, g, &seen), k.readExports(ctx, g, &host, &seen)); err != nil {
+	if err := errors.Join(k.readKeys(ctx, g, &seen), k.readExports(ctx, g, &host, &seen), k.readSnippets(ctx, g, &seen)); err != nil {
 		return seen, err
 	}
 	k.readMounts(ctx, g, &seen)

@@ -4,6 +4,12 @@
 package guest
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
 )
 
@@ -103,5 +110,48 @@ func TestSnippetIsCloudConfig(t *testing.T) {
 	}
 	if !strings.HasPrefix(snippetText, "#cloud-config\n") || !cmp.Equal(content.Packages, []string{"qemu-guest-agent"}) || !content.PackageUpdate || len(content.RunCmd) != 1 {
 		t.Errorf("snippet: %+v", content)
+	}
+}
+
+// here is the machine that the test runs on.
+type here struct{}
+
+func (here) Run(ctx context.Context, argv []string, stdin []byte) (machine.Result, error) {
+	command := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	var stdout, stderr bytes.Buffer
+	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(stdin), &stdout, &stderr
+	err := command.Run()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		err = nil
+	}
+	return machine.Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), ExitCode: command.ProcessState.ExitCode()}, err
+}
+
+// TestSnippetScripts: a real shell places the file for root alone, and removes it, twice each.
+func TestSnippetScripts(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "a 'folder' $(not a command)", "snippets")
+	file := filepath.Join(folder, "phoenix-103.yaml")
+	for range 2 {
+		if err := runSnippet(t.Context(), here{}, folder, "phoenix-103.yaml", placeScript); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil || string(text) != snippetText {
+			t.Fatalf("want the snippet, got %q, %v", text, err)
+		}
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("mode: got %v, %v", info.Mode(), err)
+		}
+	}
+	for range 2 {
+		if err := runSnippet(t.Context(), here{}, folder, "phoenix-103.yaml", removeScript); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := os.ReadDir(folder); err != nil || len(left) != 0 {
+			t.Errorf("left: %v, %v", left, err)
+		}
+	}
+	if err := runSnippet(t.Context(), here{}, "/dev/null", "phoenix-103.yaml", placeScript); err == nil {
+		t.Error("a folder that cannot be made is an error")
 	}
 }
