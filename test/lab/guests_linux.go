@@ -87,7 +87,11 @@ func (s *guests) Configure(ctx context.Context, info pve.GuestInfo) error {
 	if g.pid == 0 {
 		return nil
 	}
-	return errors.Join(g.changeNICs(ctx, old.nics), s.lab.addMounts(g, old.mounts))
+	err = errors.Join(g.changeNICs(ctx, old.nics), s.lab.addMounts(g, old.mounts))
+	if err != nil {
+		s.lab.say("lab guest %s  %v", g.name, err) // the site goes on
+	}
+	return err
 }
 
 // Start implements pve.Guests.

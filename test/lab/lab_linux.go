@@ -147,7 +147,7 @@ func (l *Lab) startSite(ctx context.Context) error {
 		return err
 	}
 	o := l.options.Site
-	o.Listener, o.NoSSH, o.OnFirewall = listener, true, l.changed
+	o.Listener, o.NoSSH, o.Backend, o.OnFirewall = listener, true, l.guests, l.changed
 	site, err := pve.Start(l.ctx, o)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start site: %w", err), listener.Close())

@@ -160,9 +160,10 @@ func (m *machine) findPID(ctx context.Context) (int, error) {
 
 // stop ends the container: in order, or at once.
 func (m *machine) stop(ctx context.Context, kill bool) error {
-	args := []string{"-P", m.paths, "-n", m.name, "-t", "30"}
-	if kill {
-		args = append(args[:4], "-k")
+	args := []string{"-P", m.paths, "-n", m.name, "-k"}
+	if !kill && m.pid != 0 {
+		args = append(args[:4], "-t", "30")
+		_ = m.booted(ctx) // before, systemd would not hear that it is to end; it is killed in the end
 	}
 	r, err := capture(ctx, nil, "lxc-stop", args...)
 	if err != nil {

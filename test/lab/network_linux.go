@@ -34,7 +34,8 @@ const (
 func openNetwork(ctx context.Context, bridges []string) error {
 	var b strings.Builder
 	for i, name := range bridges {
-		fmt.Fprintf(&b, "link add %s type bridge\nlink set %s up\n", name, name)
+		// A bridge without an address of its own takes one from its ports: it would change with every machine that comes or goes.
+		fmt.Fprintf(&b, "link add %s address 02:00:0a:00:00:%02x type bridge\nlink set %s up\n", name, i+1, name)
 		if i == 0 {
 			fmt.Fprintf(&b, "address add %s/24 dev %s\n", Gateway, name)
 		}

@@ -4,17 +4,13 @@
 package lab
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-
-	"github.com/fsnotify/fsnotify"
 
 	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
 )
@@ -24,7 +20,6 @@ import (
 type pveFolder struct {
 	site      *pve.Server
 	node, dir string
-	watch     *fsnotify.Watcher
 
 	mu   sync.Mutex
 	both map[string]string // what folder and site agreed on last, by path below /etc/pve
@@ -32,20 +27,17 @@ type pveFolder struct {
 
 // openFolder makes the folder and begins to keep it.
 func (l *Lab) openFolder() error {
-	watch, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch /etc/pve: %w", err)
-	}
-	l.closers = append(l.closers, watch)
-	l.folder = &pveFolder{site: l.Site, node: l.node, dir: l.hostFolder("pve"), watch: watch, both: map[string]string{}}
-	nodes := filepath.Join("nodes", l.node)
-	for _, dir := range []string{"firewall", filepath.Join(nodes, "lxc"), filepath.Join(nodes, "qemu-server"), nodes} {
+	l.folder = &pveFolder{site: l.Site, node: l.node, dir: l.hostFolder("pve"), both: map[string]string{}}
+	node := filepath.Join("nodes", l.node)
+	var watched []string
+	for _, dir := range []string{"firewall", node, filepath.Join(node, "lxc"), filepath.Join(node, "qemu-server")} {
 		path := filepath.Join(l.folder.dir, dir)
-		if err := errors.Join(os.MkdirAll(path, 0o755), watch.Add(path)); err != nil {
+		if err := os.MkdirAll(path, 0o755); err != nil {
 			return err
 		}
+		watched = append(watched, path)
 	}
-	for name, target := range map[string]string{"local": nodes, "lxc": filepath.Join(nodes, "lxc"), "qemu-server": filepath.Join(nodes, "qemu-server")} {
+	for name, target := range map[string]string{"local": node, "lxc": filepath.Join(node, "lxc"), "qemu-server": filepath.Join(node, "qemu-server")} {
 		if err := os.Symlink(target, filepath.Join(l.folder.dir, name)); err != nil {
 			return err
 		}
@@ -53,18 +45,26 @@ func (l *Lab) openFolder() error {
 	if err := l.folder.fromSite(); err != nil {
 		return err
 	}
+	watch, err := newWatcher(watched...)
+	if err != nil {
+		return err
+	}
+	l.closers = append(l.closers, watch)
 	l.running.Go(func() { l.watchFolder(watch) })
 	return nil
 }
 
-func (l *Lab) watchFolder(watch *fsnotify.Watcher) {
-	for e := range watch.Events {
-		name, err := filepath.Rel(l.folder.dir, e.Name)
-		if err == nil && !strings.HasPrefix(filepath.Base(name), ".") && !e.Has(fsnotify.Chmod) {
-			err = l.folder.fromHost(name)
-		}
+// watchFolder takes over what is written on the host, until the watcher is closed.
+func (l *Lab) watchFolder(watch *watcher) {
+	for {
+		paths, err := watch.next()
 		if err != nil {
-			l.say("lab /etc/pve   %v", err)
+			return
+		}
+		for _, path := range paths {
+			if err := l.folder.fromHost(strings.TrimPrefix(path, l.folder.dir+"/")); err != nil {
+				l.say("lab /etc/pve   %v", err)
+			}
 		}
 	}
 }
@@ -82,7 +82,7 @@ func (f *pveFolder) fromHost(name string) error {
 	if known && old == string(text) || !known && gone {
 		return nil
 	}
-	if err := f.write("/etc/pve/"+name, string(text)); err != nil {
+	if err := f.site.WriteFile(f.node, "/etc/pve/"+name, string(text)); err != nil {
 		return fmt.Errorf("take over /etc/pve/%s: %w", name, err)
 	}
 	f.both[name] = string(text)
@@ -120,7 +120,7 @@ func (f *pveFolder) files() map[string]string {
 	}
 	out := map[string]string{}
 	for _, name := range names {
-		if text, err := f.site.File(f.node, "/etc/pve/"+name); err == nil {
+		if text, err := f.site.ReadFile(f.node, "/etc/pve/"+name); err == nil {
 			out[name] = text
 		}
 	}
@@ -135,14 +135,4 @@ func (f *pveFolder) put(name, text string) error {
 	}
 	f.both[name] = text
 	return os.Rename(staged, filepath.Join(f.dir, name))
-}
-
-// write writes one of the site's files; an empty one is removed.
-func (f *pveFolder) write(path, text string) error {
-	var errs strings.Builder
-	argv := []string{"sh", "-c", `cat >"$1"`, "sh", path}
-	if exit := f.site.RunTool(context.Background(), f.node, argv, strings.NewReader(text), io.Discard, &errs); exit != 0 {
-		return fmt.Errorf("exit %d: %s", exit, strings.TrimSpace(errs.String()))
-	}
-	return nil
 }

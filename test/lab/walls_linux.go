@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/phoenix-hypervisor/phoenix/test/lab/wall"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
@@ -39,12 +40,22 @@ func (l *Lab) changed() {
 	}
 }
 
+// round is how often /etc/pve is looked at without being told: not every change of a guest's file is one of the guest.
+const round = 300 * time.Millisecond
+
 // keepWalls does so until the lab stops.
 func (l *Lab) keepWalls() {
+	tick := time.NewTicker(round)
+	defer tick.Stop()
 	for {
 		select {
 		case <-l.ctx.Done():
 			return
+		case <-tick.C:
+			if err := l.folder.fromSite(); err != nil {
+				l.say("lab /etc/pve   %v", err)
+			}
+			continue
 		case <-l.walls.wake:
 		}
 		l.walls.mu.Lock()
