@@ -13,7 +13,7 @@ func startIdle(*Process) (daemon, int) { return idle{}, 0 }
 
 // daemons are the programs that stay when a unit starts them.
 var daemons = map[string]daemonProgram{
-	"sshd": startIdle, "qemu-ga": startIdle, "rpcbind": startIdle,
+	"sshd": startIdle, "qemu-ga": startIdle, "rpcbind": startIdle, "ganesha.nfsd": startGanesha,
 }
 
 // daemonFor finds the daemon that a command line starts, or nil.
@@ -30,7 +30,13 @@ func (m *Machine) daemonFor(argv []string) daemonProgram {
 const dnsmasqHelper = "/usr/share/dnsmasq/systemd-helper"
 
 // packaged are the programs of packages.
-var packaged = map[string]Program{}
+var packaged map[string]Program
+
+func init() { // the table refers to functions that refer to it
+	packaged = map[string]Program{
+		"exportfs": runExportfs, "showmount": runShowmount, "rpc.nfsd": runNFSD, "mount.nfs": runMount, "mount.nfs4": runMount,
+	}
+}
 
 // helpers are programs of packages that are called by their paths.
 var helpers = map[string]Program{}
