@@ -35,7 +35,7 @@ type design struct {
 	exports []designedExport
 	// config of a dnsmasq service.
 	config dnsmasq.Config
-	// fields tells by which fields of the spec a line of a file of ours is declared; nil: by none that is known.
+	// fields tells by which field of the spec a line of a file of ours is declared; empty: by none.
 	fields func(path, line string) string
 }
 

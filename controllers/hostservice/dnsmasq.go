@@ -121,14 +121,15 @@ func nameConfig(s *v1alpha1.HostService, t target, guests []v1alpha1.Guest, d *d
 		About: about(s), Listen: spec.ListenAddresses, Upstreams: spec.Upstreams, Own: ipsOf(t.addresses()), Domain: spec.Domain, HostsDir: folder + "/hosts",
 	}
 	declareRecords(&config, spec.Records)
-	if isTrue(spec.PublishGuests, true) {
+	published := isTrue(spec.PublishGuests, true)
+	if published {
 		publish(&config, t, guests, d)
 	}
 	for _, z := range spec.Zones {
 		config.Zones = append(config.Zones, dnsmasq.Zone{Source: "zones[" + z.Domain + "]", Domain: z.Domain, Servers: z.Servers})
 	}
 	if spec.DHCP != nil {
-		config.DHCP = leases(spec.DHCP, at.reservations, config, guests, d)
+		config.DHCP = leases(spec.DHCP, at.reservations, config, guests, published, d)
 	}
 	return config, at
 }
@@ -183,8 +184,10 @@ func ipsOf(texts []string) []string {
 	})
 }
 
-func leases(spec *v1alpha1.DHCP, file string, config dnsmasq.Config, guests []v1alpha1.Guest, d *design) *dnsmasq.DHCP {
+// leases gathers what is handed out. published says that Guests are answered by their names in any case.
+func leases(spec *v1alpha1.DHCP, file string, config dnsmasq.Config, guests []v1alpha1.Guest, published bool, d *design) *dnsmasq.DHCP {
 	dhcp := &dnsmasq.DHCP{Gateway: spec.Gateway, HostsFile: file}
+	named := map[string]bool{}
 	for _, r := range spec.Ranges {
 		lease := defaultLease
 		if r.Lease != nil {
@@ -200,19 +203,36 @@ func leases(spec *v1alpha1.DHCP, file string, config dnsmasq.Config, guests []v1
 			continue
 		}
 		name := guestName(guestNamed(guests, r.GuestRef.Name))
-		if !hostLabel.MatchString(name) || strings.Contains(name, ".") || othersName(config, name, "Guest/"+r.GuestRef.Name) {
+		other := holderOf(config, name, "Guest/"+r.GuestRef.Name)
+		switch {
+		case !hostLabel.MatchString(name) || strings.Contains(name, ".") || named[name]:
+			name = ""
+		case other != "":
+			if !published { // else the Guest's own name says so
+				d.left = append(d.left, leftOut{DuplicateNameReason, dnsmasq.Duplicate{Name: config.Full(name), First: other, Second: source}.String()})
+			}
 			name = ""
 		}
+		named[name] = true
 		dhcp.Reservations = append(dhcp.Reservations, dnsmasq.Reservation{Source: source, MAC: mac, Address: r.Address, Name: name})
 	}
 	return dhcp
 }
 
-// othersName says whether a name is answered for somebody else than its Guest: then the lease gets none.
-func othersName(config dnsmasq.Config, name, guest string) bool {
+// holderOf names who else than a Guest has a name: then its lease gets none.
+func holderOf(config dnsmasq.Config, name, guest string) string {
 	full := config.Full(name)
-	return slices.ContainsFunc(config.Hosts, func(h dnsmasq.Host) bool { return config.Full(h.Name) == full && h.Source != guest }) ||
-		slices.ContainsFunc(config.CNAMEs, func(r dnsmasq.CNAME) bool { return config.Full(r.Name) == full })
+	for _, h := range config.Hosts {
+		if config.Full(h.Name) == full && h.Source != guest {
+			return h.Source
+		}
+	}
+	for _, r := range config.CNAMEs {
+		if config.Full(r.Name) == full {
+			return r.Source
+		}
+	}
+	return ""
 }
 
 func macOf(g *v1alpha1.Guest, device string) string {

@@ -174,12 +174,33 @@ func TestReservations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"bc:24:11:00:00:01,10.0.0.30,app", "bc:24:11:00:00:09,10.0.1.30,app", "bc:24:11:00:00:02,10.0.0.31"}
+	want := []string{"bc:24:11:00:00:01,10.0.0.30,app", "bc:24:11:00:00:09,10.0.1.30", "bc:24:11:00:00:02,10.0.0.31"}
 	if diff := cmp.Diff(want, linesOf(string(d.want.Files[2].Content))); diff != "" {
-		t.Errorf("a name that a record has is not given to a lease (-want +got):\n%s", diff)
+		t.Errorf("a name is given to one lease, and to none when a record has it (-want +got):\n%s", diff)
 	}
 	if len(d.notes) != 2 || !strings.Contains(strings.Join(d.notes, " "), "dhcp.reservations[10.0.0.32]: Guest/new has no net0 with a MAC address yet") {
 		t.Errorf("notes are %q, want one for each Guest without the interface", d.notes)
+	}
+}
+
+func TestReservationsTakeNoOthersName(t *testing.T) {
+	taken := testGuest("taken", "10.0.0.31")
+	taken.Status.Networks = []v1alpha1.GuestNetwork{{Device: "net0", MAC: "BC:24:11:00:00:02"}}
+	for published, want := range map[bool]string{
+		true: "records[0] and Guest/taken both declare taken.lan", false: "records[0] and dhcp.reservations[10.0.0.31] both declare taken.lan",
+	} {
+		s := testDNS(func(d *v1alpha1.Dnsmasq) {
+			d.PublishGuests = &published
+			d.Records = []v1alpha1.DNSRecord{{Name: "taken", Addresses: []string{"10.0.0.99"}}}
+			d.DHCP = &v1alpha1.DHCP{
+				Ranges:       []v1alpha1.DHCPRange{{First: "10.0.0.200", Last: "10.0.0.250"}},
+				Reservations: []v1alpha1.DHCPReservation{{GuestRef: v1alpha1.LocalReference{Name: "taken"}, Address: "10.0.0.31"}},
+			}
+		})
+		d, err := designDnsmasq(s, target{host: testHost("phoenix"), node: "phoenix"}, []v1alpha1.Guest{*taken}, nil)
+		if err != nil || len(d.left) != 1 || d.left[0].text != want {
+			t.Errorf("published %t: left out are %+v (%v), want %q", published, d.left, err, want)
+		}
 	}
 }
 

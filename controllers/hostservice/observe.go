@@ -51,6 +51,9 @@ func (k *Kind) observeMachine(ctx context.Context, s *v1alpha1.HostService) (*ma
 		return seen, machineFailure("", err)
 	}
 	seen.looked = true
+	if !s.DeletionTimestamp.IsZero() && len(clearMachine(seen)) == 0 {
+		k.handmade.note(client.ObjectKeyFromObject(s), handPaths{}) // nothing of it is left
+	}
 	return seen, settled(s, seen)
 }
 

@@ -74,8 +74,8 @@ func (m *machineSeen) changesOf(c machine.Change, want machine.State) []reconcil
 			continue
 		}
 		field := func(line string) string {
-			if m.design.fields == nil {
-				return ""
+			if f.Replaces {
+				return f.Path
 			}
 			return m.design.fields(f.Path, line)
 		}
