@@ -30,6 +30,7 @@ func DebianPackages() map[string]Package {
 		"bind9-dnsutils":    {Version: "1:9.18.28-1~deb12u2", Programs: []string{"dig"}, Files: []PackageFile{binary("/usr/bin/dig")}},
 		"dnsutils":          {Version: "1:9.18.28-1~deb12u2", Depends: []string{"bind9-dnsutils"}},
 		"rpcbind":           {Version: "1.2.6-6+b1", Starts: []string{"rpcbind.service"}, Files: []PackageFile{service("rpcbind", "RPC bind portmap service", "Type=notify\nExecStart=/sbin/rpcbind -f -w"), binary("/usr/sbin/rpcbind")}},
+		"dbus-bin":          {Version: "1.14.10-1~deb12u1", Programs: []string{"dbus-send"}, Files: []PackageFile{binary("/usr/bin/dbus-send")}},
 		"nfs-common":        nfsCommon(),
 		"nfs-kernel-server": nfsKernelServer(),
 		"nfs-ganesha":       ganeshaPackage(),
@@ -103,7 +104,7 @@ func nfsKernelServer() Package {
 
 func ganeshaPackage() Package {
 	return Package{
-		Version: "4.3-2", Depends: []string{"rpcbind"}, Programs: []string{"ganesha.nfsd"}, Starts: []string{"nfs-ganesha.service"},
+		Version: "4.3-2", Depends: []string{"rpcbind", "dbus-bin"}, Programs: []string{"ganesha.nfsd"}, Starts: []string{"nfs-ganesha.service"},
 		Files: []PackageFile{
 			binary("/usr/bin/ganesha.nfsd"), {Path: "/var/log/ganesha/"}, {Path: "/var/lib/nfs/ganesha/"},
 			{Path: "/etc/ganesha/ganesha.conf", Conf: true, Text: "# NFS-Ganesha\n#EXPORT\n#{\n#\tExport_Id = 77;\n#\tPath = /nonexistent;\n#\tPseudo = /nonexistent;\n#\tAccess_Type = RW;\n#\tFSAL {\n#\t\tName = VFS;\n#\t}\n#}\n"},

@@ -34,7 +34,7 @@ var packaged map[string]Program
 
 func init() { // the table refers to functions that refer to it
 	packaged = map[string]Program{
-		"exportfs": runExportfs, "showmount": runShowmount, "rpc.nfsd": runNFSD, "mount.nfs": runMount, "mount.nfs4": runMount,
+		"dbus-send": runDBusSend, "exportfs": runExportfs, "showmount": runShowmount, "rpc.nfsd": runNFSD, "mount.nfs": runMount, "mount.nfs4": runMount,
 	}
 }
 
