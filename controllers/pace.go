@@ -14,7 +14,7 @@ import (
 // pace is how long a Guest in sync is left alone: not long where only a look tells of a change, long where the list of all
 // guests tells of its power and place, the digests of its configuration, and its addresses do not change by themselves.
 func (h *house) pace(g *v1alpha1.Guest) time.Duration {
-	if !static(g) {
+	if !static(g) || len(g.Spec.NFSMounts) > 0 { // what is inside a VM tells nobody
 		return h.opts.GuestInterval
 	}
 	s, ok := h.connections(types.NamespacedName{Namespace: g.Namespace, Name: g.Spec.HostRef.Name})

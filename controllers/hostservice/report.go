@@ -81,7 +81,12 @@ func (m *machineSeen) exported(s *v1alpha1.HostService, serving reconcile.Condit
 		c.Reason, c.Message = NotExportedReason, fmt.Sprintf("%s does not export %s yet", m.target, strings.Join(missing, ", "))
 		return c
 	}
-	c.Status, c.Reason, c.Message = metav1.ConditionTrue, ExportedReason, "every export can be mounted"
+	// Guests wake up by conditions: what they mount stands in the message.
+	var sources []string
+	for _, e := range s.Status.Exports {
+		sources = append(sources, e.Source)
+	}
+	c.Status, c.Reason, c.Message = metav1.ConditionTrue, ExportedReason, "every export can be mounted: "+strings.Join(sources, ", ")
 	if len(m.design.notes) > 0 {
 		c.Message += "; left out for now: " + strings.Join(m.design.notes, "; ")
 	}
