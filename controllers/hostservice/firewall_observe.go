@@ -26,19 +26,20 @@ import (
 
 // firewallSeen is a firewall as observed.
 type firewallSeen struct {
-	name   types.NamespacedName
-	site   FirewallSite
-	memory *firewallMemory
-	nodes  []string // that are online
-	guests map[int]proxmox.Resource
-	want   wanted
-	state  firewall.State
-	looks  looks
-	record firewall.Record
-	plan   firewall.Plan
-	token  string   // of what is declared
-	away   []string // levels that cannot be reached now
-	now    time.Time
+	name     types.NamespacedName
+	site     FirewallSite
+	memory   *firewallMemory
+	nodes    []string // that are online
+	allNodes []string
+	guests   map[int]proxmox.Resource
+	want     wanted
+	state    firewall.State
+	looks    looks
+	record   firewall.Record
+	plan     firewall.Plan
+	token    string   // of what is declared
+	away     []string // levels that cannot be reached now
+	now      time.Time
 	// known says that all of it was read.
 	known bool
 }
@@ -54,7 +55,7 @@ func (k *Kind) observeFirewall(ctx context.Context, s *v1alpha1.HostService) (*f
 	if !ok {
 		return nil, reconcile.Wait(FirewallHostReason, shortly, fmt.Errorf("waiting for Host/%s: not connected yet", d.host.Name))
 	}
-	seen := &firewallSeen{name: name, site: site, memory: k.firewalls.of(name), now: k.Clock.Now()}
+	seen := &firewallSeen{name: name, site: site, memory: k.firewalls.of(name), now: k.Clock.Now(), allNodes: nodesOf(d.host)}
 	if seen.nodes, err = guardNodes(d.host, site); err != nil {
 		return nil, err
 	}

@@ -21,8 +21,8 @@ type reading struct {
 	digest map[string]string // of files
 }
 
-// levels are those that are declared, and all others on which something of the owner stands. What cannot be reached, a
-// guest that is gone or a node that is off, is left out.
+// levels are those that are declared, and all others on which something of the owner stands. What cannot be reached is left
+// out.
 func (r *reading) levels(ours map[string]bool) []firewall.Level {
 	all := map[firewall.Level]bool{firewall.Datacenter: true}
 	for _, n := range r.nodes {
@@ -39,29 +39,45 @@ func (r *reading) levels(ours map[string]bool) []firewall.Level {
 			all[l] = true
 		}
 	}
-	maps.DeleteFunc(all, func(l firewall.Level, _ bool) bool { return !r.reachable(l) })
-	return slices.Sorted(maps.Keys(all))
+	var levels []firewall.Level
+	for _, l := range slices.Sorted(maps.Keys(all)) {
+		switch why := r.unreachable(l); {
+		case why == "":
+			levels = append(levels, l)
+		case r.matters(l, ours[l.File()]):
+			r.away = append(r.away, fmt.Sprintf("%s (%s)", r.label(l), why))
+		}
+	}
+	return levels
 }
 
-func (r *reading) reachable(l firewall.Level) bool {
+// unreachable says why a level cannot be read now.
+func (r *reading) unreachable(l firewall.Level) string {
 	node, bound := l.Node()
-	there := true
 	if vmid, guest := l.VMID(); guest {
-		var resource proxmox.Resource
-		resource, there = r.guests[vmid]
+		resource, there := r.guests[vmid]
+		if !there {
+			return "the list of guests does not show it; if it is gone for good, delete /etc/pve/" + l.File()
+		}
 		node, bound = resource.Node, true
 	}
-	if !bound || there && slices.Contains(r.nodes, node) {
-		return true
+	if bound && !slices.Contains(r.nodes, node) {
+		return "node " + node + " is offline"
 	}
-	why := "node " + node + " is offline"
-	if !there {
-		why = "the list of guests does not show it"
+	return ""
+}
+
+// matters says whether a level that cannot be reached is waited for: something is to be put there, or ours is there still.
+// A guest that is gone took its rules and its options with it, and so did a node that the site does not have any more.
+func (r *reading) matters(l firewall.Level, ours bool) bool {
+	if _, wanted := r.want.Levels[l]; wanted || ours {
+		node, isNode := l.Node()
+		return wanted || !isNode || slices.Contains(r.allNodes, node)
 	}
-	if _, wanted := r.want.Levels[l]; wanted {
-		r.away = append(r.away, fmt.Sprintf("%s (%s)", r.label(l), why))
-	}
-	return false
+	vmid, _ := l.VMID()
+	_, there := r.guests[vmid]
+	node, isNode := l.Node()
+	return there || isNode && slices.Contains(r.allNodes, node)
 }
 
 // level reads one level, unless its file is the one that was read before, or is not there.

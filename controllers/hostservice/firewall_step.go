@@ -33,7 +33,7 @@ func (seen *firewallSeen) steps() []reconcile.Step {
 	}
 	steps := seen.open()
 	if len(seen.plan.Guarded) == 0 {
-		return append(append(steps, seen.cleaning()...), seen.awaitAway()...)
+		return append(steps, seen.cleaning()...)
 	}
 	changes := seen.operations(FirewallApplyingReason, seen.plan.Guarded)
 	if text, node, ok := seen.rolledBack(); ok {
@@ -83,17 +83,14 @@ func (seen *firewallSeen) awaitRollback(nodes []string) reconcile.Step {
 	}
 }
 
-// awaitAway waits for what cannot be reached now, once all else is done.
-func (seen *firewallSeen) awaitAway() []reconcile.Step {
-	if len(seen.away) == 0 {
-		return nil
-	}
-	return []reconcile.Step{{
-		Reason: FirewallAwayReason, Message: "put rules in force at " + strings.Join(seen.away, ", "),
+// awaitAway waits for what cannot be reached now, once all else is in force.
+func (seen *firewallSeen) awaitAway() reconcile.Step {
+	return reconcile.Step{
+		Reason: FirewallAwayReason, Message: "wait for " + strings.Join(seen.away, ", "),
 		Do: func(context.Context) error {
-			return reconcile.Wait(FirewallUnconfirmedReason, later, fmt.Errorf("not in force yet at %s", strings.Join(seen.away, ", ")))
+			return reconcile.Wait(FirewallUnconfirmedReason, later, fmt.Errorf("not as it is to be at %s", strings.Join(seen.away, ", ")))
 		},
-	}}
+	}
 }
 
 // refuseAgain stands for a change that the nodes took back. It is shown in the plan and not tried again.
@@ -115,6 +112,9 @@ func (seen *firewallSeen) refuseAgain(text, node string, changes []reconcile.Ste
 
 // cleaning takes away what is not needed any more, once everything else is done.
 func (seen *firewallSeen) cleaning() []reconcile.Step {
+	if len(seen.away) > 0 { // what is not seen may refer to it
+		return []reconcile.Step{seen.awaitAway()}
+	}
 	steps := seen.operations(FirewallCleaningReason, seen.plan.Clean)
 	if seen.plan.Forget != nil {
 		steps = append(steps, seen.keep(FirewallCleaningReason, "forget what the options were", *seen.plan.Forget))

@@ -1,0 +1,320 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hostservice_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/controllers/hostservice"
+	"github.com/phoenix-hypervisor/phoenix/internal/firewall"
+	"github.com/phoenix-hypervisor/phoenix/test/sim/machine"
+	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
+)
+
+// lockOut is a rule that cuts Phoenix off.
+func lockOut(s *v1alpha1.HostServiceSpec) {
+	s.Firewall.Datacenter.Rules = append([]v1alpha1.FirewallRule{{Action: v1alpha1.FirewallDrop, Protocol: "tcp", Ports: "22,8006"}},
+		s.Firewall.Datacenter.Rules...)
+}
+
+// TestRollback: rules that cut Phoenix off are taken back by the node, and not tried again until the spec is another one.
+func TestRollback(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(site)
+	w.ready()
+	good := w.sim.Firewall().Cluster
+	w.declare(lockOut)
+	w.until("a new connection fails", fwBecause(hostservice.FirewallCutOffReason))
+	if got := len(w.group(w.sim.Firewall().Cluster.Rules)); got != 3 {
+		t.Fatalf("the rules are not in force: %d", got)
+	}
+	w.sim.Machine("phoenix").Advance((firewall.GuardSeconds + 2) * time.Second)
+	w.until("it was taken back", fwBecause(hostservice.FirewallRolledBackReason))
+	if c := w.condition(v1alpha1.StalledCondition); c == nil || c.Status != metav1.ConditionTrue {
+		t.Errorf("Stalled: %+v", c)
+	}
+	for _, part := range []string{"rules of datacenter", "/var/lib/phoenix/firewall-"} {
+		if !strings.Contains(w.message(), part) {
+			t.Errorf("the message names %q: %q", part, w.message())
+		}
+	}
+	if diff := cmp.Diff(good, w.sim.Firewall().Cluster); diff != "" {
+		t.Errorf("the old rules are not back: %s", diff)
+	}
+	writes := len(w.sim.Writes())
+	w.restart()
+	for range 5 {
+		w.pass()
+	}
+	if now := w.sim.Writes(); len(now) != writes || !fwBecause(hostservice.FirewallRolledBackReason)(w.get()) {
+		t.Errorf("it was tried again: %+v", now[writes:])
+	}
+	w.declare(func(s *v1alpha1.HostServiceSpec) { s.Firewall.Datacenter.Rules = s.Firewall.Datacenter.Rules[1:] })
+	w.ready()
+	w.declare(func(s *v1alpha1.HostServiceSpec) { s.Firewall.Datacenter.Rules[0].Comment = "ssh for us" })
+	w.ready()
+	if _, err := w.sim.Machine("phoenix").ReadFile(firewall.RolledBackFile(fwOwner)); err == nil {
+		t.Error("what was taken back is remembered for ever")
+	}
+}
+
+// TestManagerDiesUnconfirmed: a manager that dies with rules unconfirmed is followed by one that confirms them, or by a
+// rollback.
+func TestManagerDiesUnconfirmed(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(site)
+	w.until("rules wait for their confirmation", fwBecause(hostservice.FirewallUnconfirmedReason))
+	w.restart()
+	w.ready()
+
+	w.declare(func(s *v1alpha1.HostServiceSpec) {
+		s.Firewall.Datacenter.Rules = append(s.Firewall.Datacenter.Rules, accept("25"))
+	})
+	w.until("rules wait for their confirmation", fwBecause(hostservice.FirewallUnconfirmedReason))
+	w.declare(func(s *v1alpha1.HostServiceSpec) {
+		s.Firewall.Datacenter.Rules = append(s.Firewall.Datacenter.Rules, accept("26"))
+	})
+	w.restart()
+	w.ready() // the older change is confirmed first
+	if got := len(w.group(w.sim.Firewall().Cluster.Rules)); got != 4 {
+		t.Errorf("want 4 rules, got %d", got)
+	}
+
+	w.declare(func(s *v1alpha1.HostServiceSpec) {
+		s.Firewall.Datacenter.Rules = append(s.Firewall.Datacenter.Rules, accept("27"))
+	})
+	w.until("rules wait for their confirmation", fwBecause(hostservice.FirewallUnconfirmedReason))
+	w.sim.Machine("phoenix").Advance((firewall.GuardSeconds + 2) * time.Second) // nobody was there for two minutes
+	w.restart()
+	w.until("it was taken back", fwBecause(hostservice.FirewallRolledBackReason))
+}
+
+// TestNewSpecUnconfirmed: a change that comes while another one is not confirmed yet gets a guard of its own.
+func TestNewSpecUnconfirmed(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(site)
+	w.until("rules wait for their confirmation", fwBecause(hostservice.FirewallUnconfirmedReason))
+	w.declare(func(s *v1alpha1.HostServiceSpec) { s.Firewall.Datacenter.PolicyIn = v1alpha1.FirewallReject })
+	w.ready()
+	got := w.events()
+	if strings.Count(got, hostservice.FirewallArmingReason) != 2 || strings.Count(got, hostservice.FirewallConfirmingReason) != 2 {
+		t.Errorf("want two changes, each armed and confirmed:\n%s", got)
+	}
+}
+
+// TestNodeOffline: the groups that an absent node's rules refer to stay until it is back.
+func TestNodeOffline(t *testing.T) {
+	w := newFWWorld(t, pve.Options{Nodes: []string{"phoenix", "pve2"}}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(func(s *v1alpha1.HostServiceSpec) {
+		site(s)
+		s.Firewall.Nodes = append(s.Firewall.Nodes, v1alpha1.FirewallNode{Name: "pve2", Rules: []v1alpha1.FirewallRule{accept("9200")}})
+	})
+	w.ready()
+	w.online("pve2", false)
+	w.declare(func(s *v1alpha1.HostServiceSpec) { s.Firewall.Nodes[1].Rules = []v1alpha1.FirewallRule{accept("9300")} })
+	w.until("the node is waited for", func(s *v1alpha1.HostService) bool {
+		return fwBecause(hostservice.FirewallUnconfirmedReason)(s) && strings.Contains(w.message(), "node pve2 is offline")
+	})
+	if err := whole(w.sim.Firewall()); err != nil {
+		t.Error(err)
+	}
+	if err := w.client.Delete(t.Context(), w.get()); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		w.pass()
+	}
+	if w.get() == nil || whole(w.sim.Firewall()) != nil {
+		t.Fatal("a group went that an absent node's rules refer to")
+	}
+	w.online("pve2", true)
+	w.until("it is gone", func(s *v1alpha1.HostService) bool { return s == nil })
+	if state := w.sim.Firewall(); len(state.Groups)+len(state.Nodes["pve2"].Rules) != 0 {
+		t.Errorf("something is left: %+v", state)
+	}
+}
+
+// TestNodeRestartsUnconfirmed: the timer goes with a restart of the node; the copies do not.
+func TestNodeRestartsUnconfirmed(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(site)
+	w.until("rules wait for their confirmation", fwBecause(hostservice.FirewallUnconfirmedReason))
+	w.sim.Machine("phoenix").Halt()
+	w.sim.Machine("phoenix").Boot()
+	w.ready()
+}
+
+// whole fails when a reference of ours that counts leads to a group that is not complete.
+func whole(s pve.FirewallState) error {
+	check := func(level string, rules []pve.FirewallRule) error {
+		for _, r := range rules {
+			if r.Type != "group" || !r.Enable || !strings.HasPrefix(r.Action, firewall.Prefix(fwOwner)) {
+				continue
+			}
+			var content []firewall.Rule
+			for _, c := range s.Groups[r.Action].Rules {
+				content = append(content, firewall.Rule{Type: c.Type, Action: c.Action, Macro: c.Macro, Proto: c.Proto, Source: c.Source, Dest: c.Dest,
+					SPort: c.SPort, DPort: c.DPort, ICMPType: c.ICMPType, Log: c.Log, Comment: c.Comment, Enable: c.Enable})
+			}
+			if firewall.GroupName(fwOwner, content, 0) != r.Action {
+				return fmt.Errorf("%s refers to %s, which holds %+v", level, r.Action, content)
+			}
+		}
+		return nil
+	}
+	err := check("datacenter", s.Cluster.Rules)
+	for name, n := range s.Nodes {
+		if e := check(name, n.Rules); e != nil {
+			err = e
+		}
+	}
+	for vmid, g := range s.Guests {
+		e := check(fmt.Sprint(vmid), g.Rules)
+		if e == nil && g.Options["enable"] == "1" && len(g.Rules) == 0 {
+			e = fmt.Errorf("guest %d filters without rules", vmid)
+		}
+		if e != nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// TestEveryWriteFails: whatever happens to any one write, to the API or on the node, and with a manager that starts anew, it
+// ends where it was to end, and no level was without its rules meanwhile.
+func TestEveryWriteFails(t *testing.T) {
+	faults := []struct {
+		reason string
+		fault  pve.Fault
+	}{
+		{"refused", pve.Fault{Status: 500, Reason: "something broke"}},
+		{"cut before", pve.Fault{Cut: pve.CutBefore}},
+		{"cut after", pve.Fault{Cut: pve.CutAfter}},
+		{"unauthorized", pve.Fault{Status: 401, Reason: "permission denied - invalid PVE ticket"}},
+		{"changed by somebody", pve.Fault{Status: 500, Reason: "detected modified configuration - file changed by other user? Try again."}},
+		{"no quorum", pve.Fault{Status: 500, Reason: "cfs-lock 'file-firewall' error: no quorum!"}},
+	}
+	for _, f := range faults {
+		for _, method := range []string{"POST", "PUT", "DELETE"} {
+			t.Run(f.reason+" "+method, func(t *testing.T) {
+				t.Parallel()
+				everyWriteFails(t, f.fault, method)
+			})
+		}
+	}
+}
+
+func everyWriteFails(t *testing.T, fault pve.Fault, method string) {
+	t.Helper()
+	var mu sync.Mutex
+	var broken error
+	var sim *pve.Server
+	w := newFWWorld(t, pve.Options{OnFirewall: func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if sim != nil && broken == nil {
+			broken = whole(sim.Firewall())
+		}
+	}}, fwGuest("nginx", 101, "10.0.0.153"))
+	mu.Lock()
+	sim = w.sim
+	mu.Unlock()
+	specs := []func(*v1alpha1.HostServiceSpec){site, func(s *v1alpha1.HostServiceSpec) {
+		s.Firewall.Datacenter.Rules = append(s.Firewall.Datacenter.Rules, accept("25"))
+		s.Firewall.Datacenter.IPSets[0].Entries = s.Firewall.Datacenter.IPSets[0].Entries[:1]
+		s.Firewall.Guests[0].Rules = append(s.Firewall.Guests[0].Rules, accept("80"))
+	}}
+	for _, spec := range specs {
+		w.declare(spec)
+		for n := 1; n < 3000 && !fwReady(w.get()); n++ {
+			one := fault
+			one.Method, one.From, one.To = method, 1+n%3, 1+n%3
+			remove := w.sim.Inject(one)
+			for range 3 {
+				w.pass()
+			}
+			remove()
+			if n%3 == 0 {
+				w.restart()
+			}
+		}
+		w.ready()
+	}
+	struck := fault.Cut == pve.CutAfter || slices.ContainsFunc(w.sim.Requests(), func(r pve.Request) bool { return r.Method == method && r.IsWrite() && r.Status != 200 })
+	if !struck {
+		t.Errorf("no %s failed", method)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if broken != nil {
+		t.Error(broken)
+	}
+}
+
+// TestSSHBreaks: a connection that breaks before, during or after any script leaves nothing behind.
+func TestSSHBreaks(t *testing.T) {
+	for _, cut := range []machine.Cut{machine.CutBefore, machine.CutDuring, machine.CutAfter} {
+		t.Run(fmt.Sprint(cut), func(t *testing.T) {
+			w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+			w.declare(site)
+			broke := 0
+			for n := 0; n < 40 && !fwReady(w.get()); n++ {
+				remove := w.sim.Machine("phoenix").Cut("sh", 1, cut)
+				w.pass()
+				remove()
+				if strings.Contains(w.message(), machine.ErrCut.Error()) {
+					broke++
+				}
+				w.pass()
+			}
+			w.ready()
+			if broke == 0 {
+				t.Error("no connection broke")
+			}
+		})
+	}
+}
+
+// TestNoSSH: without SSH nothing could take a change back.
+func TestNoSSH(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.blind.Store(true)
+	w.declare(site)
+	w.until("SSH is asked for", fwBecause(hostservice.FirewallRequiresSSHReason))
+	if len(w.sim.Writes()) != 0 || !strings.Contains(w.message(), "ssh.nodes") {
+		t.Errorf("message %q, writes %v", w.message(), w.sim.Writes())
+	}
+	w.blind.Store(false)
+	w.ready()
+}
+
+// TestCluster: every node is ready to take a change of the site back.
+func TestCluster(t *testing.T) {
+	nodes := []string{"phoenix", "pve2", "pve3"}
+	w := newFWWorld(t, pve.Options{Nodes: nodes}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(func(s *v1alpha1.HostServiceSpec) {
+		site(s)
+		s.Firewall.Nodes = append(s.Firewall.Nodes, v1alpha1.FirewallNode{Name: "pve3", Rules: []v1alpha1.FirewallRule{accept("9100")}})
+	})
+	w.ready()
+	w.declare(lockOut)
+	w.until("a new connection fails", fwBecause(hostservice.FirewallCutOffReason))
+	for _, n := range slices.Backward(nodes) {
+		w.sim.Machine(n).Advance((firewall.GuardSeconds + 2) * time.Second)
+	}
+	w.until("it was taken back", fwBecause(hostservice.FirewallRolledBackReason))
+	if got := len(w.group(w.sim.Firewall().Cluster.Rules)); got != 2 {
+		t.Errorf("want the 2 rules of before, got %d", got)
+	}
+}
