@@ -57,6 +57,9 @@ func (m *Machine) resolveName(name string) ([]netip.Addr, error) {
 		out = append(append(out, m.Addresses()...), netip.MustParseAddr("127.0.0.1"))[:1]
 	}
 	if len(out) == 0 {
+		out = m.lookUp(name)
+	}
+	if len(out) == 0 {
 		return nil, errNoName
 	}
 	return out, nil

@@ -14,6 +14,7 @@ type Network struct {
 	mu      sync.Mutex
 	by      map[netip.Addr]*Machine
 	resolve func(netip.Addr) *Machine
+	servers map[netip.Addr]map[string]netip.Addr // see Outside
 }
 
 // NewNetwork makes a network without machines.

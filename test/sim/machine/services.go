@@ -13,7 +13,7 @@ func startIdle(*Process) (daemon, int) { return idle{}, 0 }
 
 // daemons are the programs that stay when a unit starts them.
 var daemons = map[string]daemonProgram{
-	"sshd": startIdle, "qemu-ga": startIdle, "rpcbind": startIdle, "ganesha.nfsd": startGanesha,
+	"sshd": startIdle, "qemu-ga": startIdle, "rpcbind": startIdle, "ganesha.nfsd": startGanesha, "dnsmasq": startDnsmasq,
 }
 
 // daemonFor finds the daemon that a command line starts, or nil.
@@ -35,8 +35,9 @@ var packaged map[string]Program
 func init() { // the table refers to functions that refer to it
 	packaged = map[string]Program{
 		"dbus-send": runDBusSend, "exportfs": runExportfs, "showmount": runShowmount, "rpc.nfsd": runNFSD, "mount.nfs": runMount, "mount.nfs4": runMount,
+		"dnsmasq": runDnsmasq, "dig": runDig,
 	}
 }
 
 // helpers are programs of packages that are called by their paths.
-var helpers = map[string]Program{}
+var helpers = map[string]Program{dnsmasqHelper: runHelper}
