@@ -174,6 +174,7 @@ if [ "$changed" = 1 ]; then cat @COPIES@/content > @MARKER@.new && mv @MARKER@.n
 rm -rf @COPIES@
 END_OF_RESTORE
 rm -f @MARKER@
+sync
 mv @COPIES@.new @COPIES@
 `
 
