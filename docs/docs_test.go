@@ -42,6 +42,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 		"Guest":          {"the page of the kind says what each means and what to do", "../controllers/guest/reason.go", []string{"guest.md"}, "ShrinkRefused"},
 		"Guest's failed": {"a task's failure has a reason of its own", "../controllers/guest/reason.go", []string{"guest.md"}, "CreateFailed"},
 		"Host":           {"the page of the kind says what each means and what to do", "../controllers/host/*.go", []string{"host.md"}, "HostKeyMismatch"},
+		"HostService":    {"the page of the kind says what each means and what to do", "../controllers/hostservice/*reason.go", []string{"hostservice.md"}, "RolledBack"},
 		"Host's Secrets": {"what is wrong with a Secret is the Host's to say", "../controllers/site/config.go", []string{"host.md"}, "SecretMissing"},
 	} {
 		t.Run(name, func(t *testing.T) {
