@@ -167,15 +167,15 @@ func (p *Process) aptRemove(f flags, command string, names []string) int {
 	purge := f.has("purge") || command == "purge"
 	var gone []string
 	for _, name := range names {
-		if _, known := m.opts.Repository[name]; !known && m.packageRecord(name) == nil {
+		_, known := m.opts.Repository[name]
+		switch one := m.packageRecord(name); {
+		case one == nil && !known:
 			return p.aptError("Unable to locate package %s", name)
-		}
-		one := m.packageRecord(name)
-		if one == nil || one.state == stateRemoved && !purge {
+		case one == nil, one.state == stateRemoved && !purge:
 			p.Printf("Package '%s' is not installed, so not removed\n", name)
-			continue
+		default:
+			gone = append(gone, m.cascade(name)...)
 		}
-		gone = append(gone, m.cascade(name)...)
 	}
 	p.Printf("0 upgraded, 0 newly installed, %d to remove and 0 not upgraded.\n", len(gone))
 	if f.has("s") {
@@ -189,10 +189,11 @@ func (p *Process) aptRemove(f flags, command string, names []string) int {
 		return 1
 	}
 	p.erase(gone, purge)
-	if command == "autoremove" || f.has("autoremove") {
-		for rest := m.needless(); len(rest) > 0; rest = m.needless() {
-			p.erase(rest, purge)
-		}
+	if command != "autoremove" && !f.has("autoremove") {
+		return 0
+	}
+	for rest := m.needless(); len(rest) > 0; rest = m.needless() {
+		p.erase(rest, purge)
 	}
 	return 0
 }

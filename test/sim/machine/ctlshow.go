@@ -102,7 +102,7 @@ func (u *unit) serviceProperties(out map[string]string) {
 		pid = u.pid
 	}
 	out["Type"], out["Restart"] = u.def().file.get("Service.Type", "simple"), u.def().file.get("Service.Restart", "no")
-	out["RemainAfterExit"], out["Result"] = yesNo(u.def().file.yes("Service.RemainAfterExit")), u.result
+	out["RemainAfterExit"], out["Result"] = yesNo(u.def().file.remains()), u.result
 	out["MainPID"], out["ExecMainPID"] = strconv.FormatInt(pid, 10), strconv.FormatInt(u.pid, 10)
 	out["ExecMainCode"], out["ExecMainStatus"] = strconv.Itoa(u.code), strconv.Itoa(u.status)
 	out["ExecMainStartTimestamp"], out["ExecMainExitTimestamp"] = stamp(u.started), stamp(u.finished)

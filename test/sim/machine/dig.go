@@ -185,10 +185,25 @@ func (d *digging) ask(server netip.AddrPort, q question) int {
 // lookUp asks the machine's own name servers for a name's addresses, as the C
 // library does: with the domains that it searches.
 func (m *Machine) lookUp(name string) []netip.Addr {
+	for _, one := range m.candidates(name) {
+		for _, server := range m.nameservers("/etc/resolv.conf") {
+			if out := m.addressesFrom(server, one); len(out) > 0 {
+				return out
+			}
+		}
+	}
+	return nil
+}
+
+// candidates are the names that stand for a name, in the order of asking.
+func (m *Machine) candidates(name string) []string {
 	names := []string{strings.TrimSuffix(name, ".")}
-	text, _ := m.readFile("/etc/resolv.conf") // without it nobody is asked
+	text, err := m.readFile("/etc/resolv.conf")
+	if err != nil || strings.HasSuffix(name, ".") {
+		return names
+	}
 	for _, line := range lines(text) {
-		if w := strings.Fields(line); len(w) > 1 && (w[0] == "search" || w[0] == "domain") && !strings.HasSuffix(name, ".") {
+		if w := strings.Fields(line); len(w) > 1 && (w[0] == "search" || w[0] == "domain") {
 			for _, domain := range w[1:] {
 				names = append(names, name+"."+domain)
 			}
@@ -197,24 +212,21 @@ func (m *Machine) lookUp(name string) []netip.Addr {
 	if !strings.Contains(name, ".") {
 		slices.Reverse(names)
 	}
-	for _, one := range names {
-		for _, server := range m.nameservers("/etc/resolv.conf") {
-			var out []netip.Addr
-			for _, kind := range []string{"A", "AAAA"} {
-				got, err := m.ask(netip.AddrPortFrom(server, 53), one, kind, 0)
-				if err != nil {
-					continue
-				}
-				for _, r := range got.records {
-					if addr, err := netip.ParseAddr(r.data); err == nil {
-						out = append(out, addr)
-					}
-				}
-			}
-			if len(out) > 0 {
-				return out
+	return names
+}
+
+func (m *Machine) addressesFrom(server netip.Addr, name string) []netip.Addr {
+	var out []netip.Addr
+	for _, kind := range []string{"A", "AAAA"} {
+		got, err := m.ask(netip.AddrPortFrom(server, 53), name, kind, 0)
+		if err != nil {
+			continue
+		}
+		for _, r := range got.records {
+			if addr, err := netip.ParseAddr(r.data); err == nil {
+				out = append(out, addr)
 			}
 		}
 	}
-	return nil
+	return out
 }

@@ -211,25 +211,40 @@ func (d *dnsmasqDaemon) records(name, kind string, depth int) []record {
 			out = append(out, r)
 		}
 	}
-	switch kind {
-	case "A", "AAAA":
-		for _, line := range d.lines() {
-			for _, one := range line.names {
-				if one == name && family(line.address) == kind {
-					out = append(out, record{name, kind, line.address.String()})
-				}
-			}
-		}
-	case "PTR":
-		if addr, ok := reverseAddr(name); ok && len(out) == 0 {
-			for _, line := range d.lines() {
-				if line.address.Unmap() == addr {
-					return []record{{name, "PTR", line.names[0] + "."}} // the first one counts
-				}
+	switch {
+	case kind == "A" || kind == "AAAA":
+		return append(out, d.addresses(name, kind)...)
+	case kind == "PTR" && len(out) == 0:
+		return d.pointer(name)
+	}
+	return out
+}
+
+// addresses are the addresses of a name, of one family.
+func (d *dnsmasqDaemon) addresses(name, kind string) []record {
+	var out []record
+	for _, line := range d.lines() {
+		for _, one := range line.names {
+			if one == name && family(line.address) == kind {
+				out = append(out, record{name, kind, line.address.String()})
 			}
 		}
 	}
 	return out
+}
+
+// pointer is the first name of an address.
+func (d *dnsmasqDaemon) pointer(name string) []record {
+	addr, ok := reverseAddr(name)
+	if !ok {
+		return nil
+	}
+	for _, line := range d.lines() {
+		if line.address.Unmap() == addr {
+			return []record{{name, "PTR", line.names[0] + "."}}
+		}
+	}
+	return nil
 }
 
 // knows tells whether a name has an address here; only then an alias leads to it.

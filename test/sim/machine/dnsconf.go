@@ -39,7 +39,6 @@ type record struct {
 type dnsConf struct {
 	m         *Machine
 	listen    []netip.Addr
-	strict    bool // bind-interfaces
 	port      int
 	flags     map[string]bool
 	domain    string
@@ -64,31 +63,32 @@ type optionKind struct {
 
 var dnsOptions map[string]optionKind
 
+func need(check func(*dnsConf, string) string) optionKind {
+	return optionKind{arg: "required", check: check}
+}
+
 func init() { // the table refers to functions that refer to it
-	need := func(check func(*dnsConf, string) string) optionKind {
-		return optionKind{arg: "required", check: check}
-	}
 	dnsOptions = map[string]optionKind{
 		"address": need((*dnsConf).address), "local": need((*dnsConf).server), "server": need((*dnsConf).server), "rev-server": need((*dnsConf).revServer),
 		"host-record": need((*dnsConf).hostRecord), "cname": need((*dnsConf).cname), "srv-host": need((*dnsConf).srv), "txt-record": need((*dnsConf).txt),
 		"ptr-record": need((*dnsConf).ptr), "domain": need((*dnsConf).setDomain), "listen-address": need((*dnsConf).listenAddress),
-		"addn-hosts":        need(func(c *dnsConf, arg string) string { c.addnHosts = append(c.addnHosts, arg); return "" }),
-		"hostsdir":          need(func(c *dnsConf, arg string) string { c.hostsDirs = append(c.hostsDirs, arg); return "" }),
-		"resolv-file":       need(func(c *dnsConf, arg string) string { c.resolv = arg; return "" }),
-		"conf-file":         need((*dnsConf).confFile),
-		"conf-dir":          need((*dnsConf).confDir),
-		"port":              {arg: "required", once: true, check: (*dnsConf).setPort},
-		"cache-size":        {arg: "required", once: true, check: number},
-		"dhcp-range":        need((*dnsConf).dhcpRange),
-		"dhcp-host":         need(dhcpHost),
-		"dhcp-option":       need(dhcpOption),
-		"dhcp-boot":         need(anything),
-		"mx-host":           need(anything),
-		"interface":         need(anything),
-		"except-interface":  need(anything),
-		"no-dhcp-interface": need(anything),
-		"interface-name":    need(anything),
+		"addn-hosts":  need(func(c *dnsConf, arg string) string { c.addnHosts = append(c.addnHosts, arg); return "" }),
+		"hostsdir":    need(func(c *dnsConf, arg string) string { c.hostsDirs = append(c.hostsDirs, arg); return "" }),
+		"resolv-file": need(func(c *dnsConf, arg string) string { c.resolv = arg; return "" }),
+		"conf-file":   need((*dnsConf).confFile),
+		"conf-dir":    need((*dnsConf).confDir),
+		"port":        {arg: "required", once: true, check: (*dnsConf).setPort},
+		"cache-size":  {arg: "required", once: true, check: number},
+		"dhcp-range":  need((*dnsConf).dhcpRange),
+		"dhcp-host":   need(dhcpHost),
+		"dhcp-option": need(dhcpOption),
 	}
+	plainOptions()
+}
+
+// plainOptions are those that need no look at their values; what the flags
+// among them mean is looked up by their names.
+func plainOptions() {
 	for _, name := range []string{
 		"no-resolv", "no-hosts", "no-poll", "expand-hosts", "domain-needed", "bogus-priv", "bind-interfaces", "bind-dynamic", "strict-order", "all-servers", "local-service",
 		"no-negcache", "dhcp-authoritative", "read-ethers", "localise-queries", "filterwin2k", "stop-dns-rebind", "rebind-localhost-ok", "no-daemon", "keep-in-foreground",
@@ -101,7 +101,7 @@ func init() { // the table refers to functions that refer to it
 		dnsOptions[name] = optionKind{arg: "optional", check: anything}
 	}
 	for _, name := range []string{
-		"user", "group", "pid-file", "dhcp-leasefile", "log-facility", "local-ttl", "neg-ttl", "max-ttl", "min-cache-ttl", "max-cache-ttl", "dns-forward-max", "edns-packet-max", "dhcp-lease-max",
+		"dhcp-boot", "mx-host", "interface", "except-interface", "no-dhcp-interface", "interface-name", "user", "group", "pid-file", "dhcp-leasefile", "log-facility", "local-ttl", "neg-ttl", "max-ttl", "min-cache-ttl", "max-cache-ttl", "dns-forward-max", "edns-packet-max", "dhcp-lease-max",
 		"dhcp-hostsfile", "dhcp-optsfile", "dhcp-hostsdir", "dhcp-optsdir", "trust-anchor", "dhcp-script", "query-port", "min-port", "max-port", "rebind-domain-ok", "servers-file",
 		"alias", "bogus-nxdomain", "ignore-address", "caa-record", "naptr-record", "dns-rr", "dhcp-match", "dhcp-vendorclass", "dhcp-userclass", "dhcp-mac", "dhcp-ignore", "tag-if", "auth-zone",
 		"synth-domain", "tftp-root", "dhcp-option-force", "mx-target", "max-port", "fast-dns-retry", "dhcp-name-match", "dhcp-generate-names", "dhcp-broadcast", "ra-param", "ipset", "nftset", "connmark-allowlist",

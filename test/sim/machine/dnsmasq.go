@@ -29,20 +29,12 @@ func (p *Process) dnsmasqArgs(args []string) (conf *dnsConf, test bool, err erro
 	conf = newDNSConf(p.M)
 	file := "/etc/dnsmasq.conf"
 	var dirs []string
-	short := map[string]string{"C": "conf-file", "7": "conf-dir", "x": "pid-file", "u": "user", "g": "group", "k": "keep-in-foreground", "d": "no-daemon", "r": "resolv-file", "p": "port", "H": "addn-hosts"}
 	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		name, value, given := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		if !strings.HasPrefix(arg, "--") {
-			if len(arg) < 2 || arg[0] != '-' || short[arg[1:2]] == "" {
-				return nil, false, &configError{"junk found in command line", 1}
-			}
-			name, value, given = short[arg[1:2]], arg[2:], len(arg) > 2
-			if !given && dnsOptions[name].arg == "required" && len(args) > 0 {
-				value, given, args = args[0], true, args[1:]
-			}
+		name, value, given, rest := dnsmasqArg(args)
+		if name == "" {
+			return nil, false, &configError{"junk found in command line", 1}
 		}
+		args = rest
 		switch name {
 		case "test":
 			test = true
@@ -57,6 +49,28 @@ func (p *Process) dnsmasqArgs(args []string) (conf *dnsConf, test bool, err erro
 		}
 	}
 	return conf, test, conf.readAll(file, dirs)
+}
+
+var dnsmasqShort = map[string]string{
+	"C": "conf-file", "7": "conf-dir", "x": "pid-file", "u": "user", "g": "group", "k": "keep-in-foreground", "d": "no-daemon", "r": "resolv-file", "p": "port", "H": "addn-hosts",
+}
+
+// dnsmasqArg takes the next option off a command line; no name means that it is
+// none.
+func dnsmasqArg(args []string) (name, value string, given bool, rest []string) {
+	arg, rest := args[0], args[1:]
+	if strings.HasPrefix(arg, "--") {
+		name, value, given = strings.Cut(arg[2:], "=")
+		return name, value, given, rest
+	}
+	if len(arg) < 2 || arg[0] != '-' {
+		return "", "", false, rest
+	}
+	name, value, given = dnsmasqShort[arg[1:2]], arg[2:], len(arg) > 2
+	if !given && dnsOptions[name].arg == "required" && len(rest) > 0 {
+		value, given, rest = rest[0], true, rest[1:]
+	}
+	return name, value, given, rest
 }
 
 func (c *dnsConf) readAll(file string, dirs []string) error {
@@ -207,12 +221,7 @@ func (d *dnsmasqDaemon) lines() []hostLine {
 	for _, line := range hosts {
 		fresh := hostLine{address: line.address}
 		for _, name := range line.names {
-			name = strings.ToLower(name)
-			full := []string{name}
-			if d.conf.flags["expand-hosts"] && d.conf.domain != "" && !strings.Contains(name, ".") {
-				full = []string{name + "." + d.conf.domain, name}
-			}
-			for _, one := range full {
+			for _, one := range d.expand(strings.ToLower(name)) {
 				if key := one + " " + line.address.String(); !seen[key] {
 					seen[key] = true
 					fresh.names = append(fresh.names, one)
@@ -224,6 +233,14 @@ func (d *dnsmasqDaemon) lines() []hostLine {
 		}
 	}
 	return out
+}
+
+// expand is a name of a hosts file with the domain, if that is wanted, and as it is.
+func (d *dnsmasqDaemon) expand(name string) []string {
+	if d.conf.flags["expand-hosts"] && d.conf.domain != "" && !strings.Contains(name, ".") {
+		return []string{name + "." + d.conf.domain, name}
+	}
+	return []string{name}
 }
 
 // resolver is the running dnsmasq of the machine, or nil.

@@ -13,6 +13,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // etab is where exportfs keeps what is exported.
@@ -137,31 +138,36 @@ func parseExport(line string) (list []export, problem string) {
 			defaults = strings.Split(word[1:], ",")
 			continue
 		}
-		client, rest, options := strings.Cut(word, "(")
-		e := export{path: path.Clean(words[0]), client: client, options: slices.Clone(defaults)}
-		if options {
-			inner, closed := strings.CutSuffix(rest, ")")
-			if !closed {
-				return nil, "syntax error: missing )"
-			}
-			e.options = append(e.options, strings.FieldsFunc(inner, func(r rune) bool { return r == ',' })...)
+		e, problem := parseClient(word, defaults)
+		if problem != "" {
+			return nil, problem
 		}
-		if e.client == "" {
-			e.client = "*"
-		}
-		for _, option := range e.options {
-			if !knownExportOption(option) {
-				return nil, fmt.Sprintf("unknown keyword %q", option)
-			}
-		}
-		if strings.Contains(e.client, "/") {
-			if _, err := netip.ParsePrefix(e.client); err != nil {
-				return nil, "Invalid prefix length or address: " + e.client
-			}
-		}
+		e.path = path.Clean(words[0])
 		list = append(list, e)
 	}
 	return list, ""
+}
+
+// parseClient reads CLIENT(OPTION,...).
+func parseClient(word string, defaults []string) (e export, problem string) {
+	client, rest, options := strings.Cut(word, "(")
+	e = export{client: first(client, "*"), options: slices.Clone(defaults)}
+	if options {
+		inner, closed := strings.CutSuffix(rest, ")")
+		if !closed {
+			return e, "syntax error: missing )"
+		}
+		e.options = append(e.options, strings.FieldsFunc(inner, func(r rune) bool { return r == ',' })...)
+	}
+	for _, option := range e.options {
+		if !knownExportOption(option) {
+			return e, fmt.Sprintf("unknown keyword %q", option)
+		}
+	}
+	if _, err := netip.ParsePrefix(e.client); err != nil && strings.Contains(e.client, "/") {
+		return e, "Invalid prefix length or address: " + e.client
+	}
+	return e, ""
 }
 
 // verbose are the options as exportfs -v shows them.
@@ -265,12 +271,12 @@ func (p *Process) exportAll(f flags) int {
 	list, problems := p.M.readExports()
 	var kept []export
 	for _, e := range list {
-		if info, err := p.M.stat(e.path); err != nil || !info.IsDir() {
-			if err == nil {
-				problems = append(problems, fmt.Sprintf("exportfs: %s: Not a directory", e.path))
-			} else {
-				problems = append(problems, fmt.Sprintf("exportfs: Failed to stat %s: %s", e.path, reason(err)))
-			}
+		info, err := p.M.stat(e.path)
+		if err == nil && !info.IsDir() {
+			err = syscall.ENOTDIR
+		}
+		if err != nil {
+			problems = append(problems, fmt.Sprintf("exportfs: Failed to stat %s: %s", e.path, reason(err)))
 			continue
 		}
 		if f.has("v") {
@@ -279,11 +285,9 @@ func (p *Process) exportAll(f flags) int {
 		kept = append(kept, e)
 	}
 	if !f.has("r") {
-		for _, old := range p.M.table() {
-			if !slices.ContainsFunc(kept, func(e export) bool { return e.path == old.path && e.client == old.client }) {
-				kept = append(kept, old)
-			}
-		}
+		kept = append(kept, slices.DeleteFunc(p.M.table(), func(old export) bool {
+			return slices.ContainsFunc(kept, func(e export) bool { return e.path == old.path && e.client == old.client })
+		})...)
 	}
 	if err := p.M.setTable(kept); err != nil {
 		problems = append(problems, "exportfs: can't write "+etab+": "+reason(err))

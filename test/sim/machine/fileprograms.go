@@ -32,7 +32,7 @@ func runMkdir(_ context.Context, p *Process) int {
 }
 
 func (p *Process) mkdirOne(name string, f flags) error {
-	at, mode := p.abs(name), fs.FileMode(0o777&^p.Umask)
+	at, mode := p.abs(name), 0o777&^p.Umask
 	if f.has("p") {
 		if info, err := p.M.stat(at); err == nil && info.IsDir() {
 			return nil
@@ -82,7 +82,8 @@ func runRm(_ context.Context, p *Process) int {
 	}
 	exit := 0
 	for _, name := range f.args {
-		if err := p.rmOne(p.abs(name), f); err != nil && !(f.has("f") && errors.Is(err, syscall.ENOENT)) {
+		err := p.rmOne(p.abs(name), f)
+		if forgiven := f.has("f") && errors.Is(err, syscall.ENOENT); err != nil && !forgiven {
 			exit = p.Errorf("cannot remove '%s': %s", name, reason(err))
 		}
 	}
@@ -398,10 +399,11 @@ func runChown(_ context.Context, p *Process) int {
 		}
 	}
 	if group != "" {
-		found := false
-		if gid, found = p.M.group(group); !found {
+		id, found := p.M.group(group)
+		if !found {
 			return p.Errorf("invalid group: ‘%s’", f.args[0])
 		}
+		gid = id
 	}
 	exit := 0
 	for _, name := range f.args[1:] {

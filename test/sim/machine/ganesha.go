@@ -160,20 +160,23 @@ func (m *Machine) ganeshaWords(file string, depth int) ([]string, error) {
 			return nil, fmt.Errorf("Config File (%s): %w", file, err) //nolint:staticcheck // Ganesha writes it so
 		}
 		if len(words) > 1 && words[0] == "%include" {
-			name := strings.TrimPrefix(words[1], "\x00")
-			if !path.IsAbs(name) {
-				name = path.Join(path.Dir(file), name)
-			}
-			if depth > 10 {
-				return nil, errors.New("files include each other")
-			}
-			if words, err = m.ganeshaWords(name, depth+1); err != nil {
+			if words, err = m.ganeshaInclude(file, strings.TrimPrefix(words[1], "\x00"), depth); err != nil {
 				return nil, err
 			}
 		}
 		out = append(out, words...)
 	}
 	return out, nil
+}
+
+func (m *Machine) ganeshaInclude(file, name string, depth int) ([]string, error) {
+	if depth > 10 {
+		return nil, errors.New("files include each other")
+	}
+	if !path.IsAbs(name) {
+		name = path.Join(path.Dir(file), name)
+	}
+	return m.ganeshaWords(name, depth+1)
 }
 
 func ganeshaLine(line string) ([]string, error) {

@@ -57,14 +57,8 @@ func (s *manager) start(ctx context.Context, name string) error {
 	case active == "active" || active == "activating":
 		return nil
 	}
-	for _, needed := range append(u.def().file.words("Unit.Requires"), u.def().file.words("Unit.BindsTo")...) {
-		if err := s.start(ctx, needed); err != nil {
-			s.log(u.name, "Dependency failed for "+u.description()+".")
-			return fmt.Errorf("dependency: %w", err)
-		}
-	}
-	for _, wanted := range u.def().file.words("Unit.Wants") {
-		_ = s.start(ctx, wanted) // what is wanted may be missing
+	if err := s.startOthers(ctx, u); err != nil {
+		return err
 	}
 	s.m.countWrite()
 	s.set(u, func() {
@@ -80,9 +74,23 @@ func (s *manager) start(ctx context.Context, name string) error {
 	case ".timer":
 		return s.startTimer(u)
 	case ".service":
-		return s.startService(ctx, u)
+		return s.startService(u)
 	}
 	s.set(u, func() { u.active, u.sub = "active", "active" })
+	return nil
+}
+
+// startOthers starts what a unit requires and wants.
+func (s *manager) startOthers(ctx context.Context, u *unit) error {
+	for _, needed := range append(u.def().file.words("Unit.Requires"), u.def().file.words("Unit.BindsTo")...) {
+		if err := s.start(ctx, needed); err != nil {
+			s.log(u.name, "Dependency failed for "+u.description()+".")
+			return fmt.Errorf("dependency: %w", err)
+		}
+	}
+	for _, wanted := range u.def().file.words("Unit.Wants") {
+		_ = s.start(ctx, wanted) // what is wanted may be missing
+	}
 	return nil
 }
 
@@ -91,7 +99,7 @@ func (u *unit) description() string {
 }
 
 // startService runs a service's commands.
-func (s *manager) startService(ctx context.Context, u *unit) error {
+func (s *manager) startService(u *unit) error {
 	live, cancel := context.WithCancel(s.m.alive())
 	s.set(u, func() { u.cancel = cancel })
 	for _, line := range u.def().file["Service.ExecStartPre"] {
@@ -116,10 +124,9 @@ func (s *manager) startService(ctx context.Context, u *unit) error {
 
 func (s *manager) startDaemon(ctx context.Context, u *unit, argv []string, run daemonProgram) error {
 	p := s.process(ctx, u, argv)
-	d, exit := daemon(nil), 0
-	if struckExit, struck := s.m.faults.strike(ctx, strings.Join(argv, " "), p.Stderr); struck {
-		exit = struckExit
-	} else {
+	var d daemon
+	exit, struck := s.m.faults.strike(ctx, strings.Join(argv, " "), p.Stderr)
+	if !struck {
 		d, exit = run(p)
 	}
 	if exit != 0 {
@@ -149,12 +156,12 @@ func (s *manager) oneshot(ctx context.Context, u *unit, commands []string) error
 	s.log(u.name, "Finished "+u.description()+".")
 	s.set(u, func() {
 		u.active, u.sub, u.code, u.finished = "inactive", "dead", 1, s.m.now()
-		if u.def().file.yes("Service.RemainAfterExit") {
+		if u.def().file.remains() {
 			u.active, u.sub = "active", "exited"
 		}
-		close(u.done)
 	})
 	s.forget(u)
+	s.over(u)
 	return s.post(ctx, u)
 }
 
@@ -162,7 +169,7 @@ func (s *manager) oneshot(ctx context.Context, u *unit, commands []string) error
 func (s *manager) ended(u *unit, exit int) {
 	s.mu.Lock()
 	stopped := u.active == "deactivating" || s.units[u.name] != u
-	remains := exit == 0 && u.def().file.yes("Service.RemainAfterExit")
+	remains := exit == 0 && u.def().file.remains()
 	s.mu.Unlock()
 	if exit != 0 && !stopped {
 		_ = s.fail(u, exit, "main") // it shows in the unit
@@ -176,10 +183,21 @@ func (s *manager) ended(u *unit, exit int) {
 		if stopped {
 			u.code, u.status = 2, 15
 		}
-		close(u.done)
 	})
 	s.log(u.name, u.name+": Deactivated successfully.")
 	s.forget(u)
+	s.over(u)
+}
+
+// over tells who waits that the main process has ended, and all is settled.
+func (s *manager) over(u *unit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-u.done:
+	default:
+		close(u.done)
+	}
 }
 
 // fail puts a unit into the state failed.
@@ -199,16 +217,12 @@ func (s *manager) fail(u *unit, exit int, phase string) error {
 	s.log(u.name, fmt.Sprintf("%s: Failed with result '%s'.", u.name, result))
 	s.set(u, func() {
 		u.active, u.sub, u.result, u.code, u.status, u.daemon, u.finished = "failed", "failed", result, code, exit, nil, s.m.now()
-		select {
-		case <-u.done:
-		default:
-			close(u.done)
-		}
 	})
 	if phase != "main" {
 		s.log(u.name, "Failed to start "+u.description()+".")
 	}
 	s.forget(u)
+	s.over(u)
 	return errJob
 }
 

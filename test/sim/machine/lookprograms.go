@@ -11,6 +11,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -133,17 +134,22 @@ func runLs(_ context.Context, p *Process) int {
 		if len(names) > 1 {
 			p.Printf("%s:\n", name)
 		}
-		entries, err := p.M.readDir(p.abs(name))
-		if err != nil {
-			exit = p.Errorf("cannot open directory '%s': %s", name, reason(err))
-		}
-		for _, entry := range entries {
-			if !strings.HasPrefix(entry.Base, ".") || f.has("a") || f.has("A") {
-				p.lsLine(f, entry.Base, entry)
-			}
-		}
+		exit = max(exit, p.lsFolder(f, name))
 	}
 	return exit
+}
+
+func (p *Process) lsFolder(f flags, name string) int {
+	entries, err := p.M.readDir(p.abs(name))
+	if err != nil {
+		return p.Errorf("cannot open directory '%s': %s", name, reason(err))
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Base, ".") || f.has("a") || f.has("A") {
+			p.lsLine(f, entry.Base, entry)
+		}
+	}
+	return 0
 }
 
 func (p *Process) lsLine(f flags, name string, i Info) {
@@ -231,7 +237,8 @@ func (f *finder) test(args []string) (rest []string, bad string) {
 }
 
 func (f *finder) walk(name string, i Info, depth int) {
-	if i.IsDir() && depth < f.max && !(f.mounted && depth > 0 && f.p.M.busy(f.p.abs(name))) {
+	foreign := f.mounted && depth > 0 && f.p.M.busy(f.p.abs(name))
+	if i.IsDir() && depth < f.max && !foreign {
 		entries, _ := f.p.M.readDir(f.p.abs(name)) // it was there a moment ago
 		if !f.del {
 			f.report(name, i, depth)
@@ -274,11 +281,8 @@ func (f *finder) matches(name string, i Info) bool {
 	if f.kind != "" && !strings.Contains(f.kind, kind) {
 		return false
 	}
-	if f.empty {
-		entries, _ := f.p.M.readDir(f.p.abs(name)) // a file has none
-		if i.IsDir() && len(entries) > 0 || !i.IsDir() && i.Length > 0 {
-			return false
-		}
+	if f.empty && !f.isEmpty(name, i) {
+		return false
 	}
 	for _, pattern := range f.names {
 		if hit, err := path.Match(pattern, path.Base(name)); err != nil || !hit {
@@ -293,6 +297,14 @@ func (f *finder) matches(name string, i Info) bool {
 	return true
 }
 
+func (f *finder) isEmpty(name string, i Info) bool {
+	if !i.IsDir() {
+		return i.Length == 0
+	}
+	entries, err := f.p.M.readDir(f.p.abs(name))
+	return err == nil && len(entries) == 0
+}
+
 func runReadlink(_ context.Context, p *Process) int {
 	f, ok := p.parse("f canonicalize=f e m n no-newline=n q s")
 	if !ok {
@@ -301,20 +313,7 @@ func runReadlink(_ context.Context, p *Process) int {
 	canonical := f.has("f") || f.has("e") || f.has("m") || path.Base(p.Args[0]) == "realpath"
 	exit := 0
 	for _, name := range f.args {
-		target := ""
-		var err error
-		if canonical {
-			target, err = p.M.resolve(p.abs(name), true)
-			if _, missing := p.M.lstat(target); err == nil && f.has("e") && missing != nil {
-				err = missing
-			}
-		} else {
-			var info Info
-			if info, err = p.M.lstat(p.abs(name)); err == nil && info.Target == "" {
-				err = errors.New("not a link")
-			}
-			target = info.Target
-		}
+		target, err := p.link(name, canonical, f.has("e"))
 		if err != nil {
 			exit = 1
 			continue
@@ -325,6 +324,22 @@ func runReadlink(_ context.Context, p *Process) int {
 		}
 	}
 	return exit
+}
+
+// link reads a link, or finds where a path leads to in the end.
+func (p *Process) link(name string, canonical, existing bool) (string, error) {
+	if !canonical {
+		info, err := p.M.lstat(p.abs(name))
+		if err == nil && info.Target == "" {
+			err = syscall.EINVAL
+		}
+		return info.Target, err
+	}
+	target, err := p.M.resolve(p.abs(name), true)
+	if err == nil && existing {
+		_, err = p.M.lstat(target)
+	}
+	return target, err
 }
 
 func runMktemp(_ context.Context, p *Process) int {
@@ -350,7 +365,7 @@ func runMktemp(_ context.Context, p *Process) int {
 	if dir != "" {
 		name = path.Join(dir, name)
 	}
-	err := error(nil)
+	var err error
 	if f.has("d") {
 		err = p.M.mkdir(p.abs(name), 0o700)
 	} else {

@@ -293,36 +293,45 @@ func runInstall(_ context.Context, p *Process) int {
 		return 1
 	}
 	if f.has("d") {
-		for _, name := range f.args {
-			at := p.abs(name)
-			if err := p.M.mkdirAll(at, 0o755); err != nil {
-				return p.Errorf("cannot create directory ‘%s’: %s", name, reason(err))
-			}
-			if err := p.dress(at, f); err != nil {
-				return p.Errorf("%v", err)
-			}
-		}
-		return 0
+		return p.installFolders(f)
 	}
 	pairs, exit := p.targets(f)
 	for _, pair := range pairs {
-		text, err := p.ReadFile(pair[0])
-		to := p.abs(pair[1])
-		if err == nil && f.has("D") {
-			err = p.M.mkdirAll(path.Dir(to), 0o755)
-		}
-		if err == nil {
-			_ = p.M.remove(to) // it need not be there
-			err = p.M.writeFile(to, text, 0o600)
-		}
-		if err == nil {
-			err = p.dress(to, f)
-		}
-		if err != nil {
+		if err := p.installFile(pair[0], p.abs(pair[1]), f); err != nil {
 			exit = p.Errorf("cannot install '%s' to '%s': %s", pair[0], pair[1], reason(err))
 		}
 	}
 	return exit
+}
+
+func (p *Process) installFolders(f flags) int {
+	for _, name := range f.args {
+		at := p.abs(name)
+		if err := p.M.mkdirAll(at, 0o755); err != nil {
+			return p.Errorf("cannot create directory ‘%s’: %s", name, reason(err))
+		}
+		if err := p.dress(at, f); err != nil {
+			return p.Errorf("%v", err)
+		}
+	}
+	return 0
+}
+
+func (p *Process) installFile(from, to string, f flags) error {
+	text, err := p.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if f.has("D") {
+		if err := p.M.mkdirAll(path.Dir(to), 0o755); err != nil {
+			return err
+		}
+	}
+	_ = p.M.remove(to) // it need not be there
+	if err := p.M.writeFile(to, text, 0o600); err != nil {
+		return err
+	}
+	return p.dress(to, f)
 }
 
 // dress gives a file the owner and the mode that install was told.
@@ -336,10 +345,11 @@ func (p *Process) dress(name string, f flags) error {
 		uid = u.uid
 	}
 	if group := f.last("g", ""); group != "" {
-		found := false
-		if gid, found = p.M.group(group); !found {
+		id, found := p.M.group(group)
+		if !found {
 			return fmt.Errorf("invalid group: ‘%s’", group)
 		}
+		gid = id
 	}
 	if err := p.M.chown(name, uid, gid, true); err != nil {
 		return err

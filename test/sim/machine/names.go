@@ -38,7 +38,7 @@ func parseHosts(text string) []hostLine {
 	return out
 }
 
-var errNoName = errors.New("Name or service not known") //nolint:staticcheck // glibc writes it so
+var errNoName = errors.New("Name or service not known")
 
 // resolveName finds the addresses of a name as the machine's programs do.
 func (m *Machine) resolveName(name string) ([]netip.Addr, error) {

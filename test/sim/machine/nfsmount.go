@@ -50,7 +50,20 @@ func (m *Machine) exports(client netip.Addr, folder, version string) (grant, err
 	if !m.kernelServes() {
 		return grant{}, errors.New("Connection refused") //nolint:staticcheck // mount.nfs writes it so
 	}
-	best, known := export{}, false
+	best, known := m.bestExport(client, folder)
+	switch {
+	case best.path == "" && known:
+		return grant{}, syscall.EACCES
+	case best.path == "":
+		return grant{}, syscall.ENOENT
+	}
+	squash := !best.has("no_root_squash") || best.has("all_squash")
+	return grant{folder: folder, ro: !best.has("rw"), squashed: squash}, nil
+}
+
+// bestExport finds the export that counts for a client; known tells whether the
+// folder is exported to anybody.
+func (m *Machine) bestExport(client netip.Addr, folder string) (best export, known bool) {
 	for _, e := range m.table() {
 		if folder != e.path && !strings.HasPrefix(folder, strings.TrimSuffix(e.path, "/")+"/") {
 			continue
@@ -60,14 +73,7 @@ func (m *Machine) exports(client netip.Addr, folder, version string) (grant, err
 			best = e
 		}
 	}
-	switch {
-	case best.path == "" && known:
-		return grant{}, syscall.EACCES
-	case best.path == "":
-		return grant{}, syscall.ENOENT
-	}
-	squash := !best.has("no_root_squash") || best.has("all_squash")
-	return grant{folder: folder, ro: !best.has("rw"), squashed: squash}, nil
+	return best, known
 }
 
 // narrower tells whether one client is named more exactly than another.
@@ -217,7 +223,8 @@ func (f *nfsFiles) write(name string, created bool) (files Files, at string, squ
 	if err != nil {
 		return nil, "", false, err
 	}
-	if g.squashed && info.Perm&0o002 == 0 && !(info.UID == nobody && info.Perm&0o200 != 0) {
+	allowed := info.Perm&0o002 != 0 || info.UID == nobody && info.Perm&0o200 != 0
+	if g.squashed && !allowed {
 		return nil, "", false, syscall.EACCES
 	}
 	return anchored{f.server}, at, g.squashed, nil

@@ -114,12 +114,7 @@ func (m *Machine) resolve(name string, follow bool) (string, error) {
 			if links++; links > maxLinks {
 				return "", syscall.ELOOP
 			}
-			target := info.Target
-			if path.IsAbs(target) {
-				at = "/"
-			}
-			rest = append(strings.Split(strings.Trim(target, "/"), "/"), rest...)
-			rest, at = climb(rest, at)
+			rest, at = climb(info.Target, rest, at)
 			continue
 		case len(rest) > 0 && !info.IsDir():
 			return "", syscall.ENOTDIR
@@ -129,8 +124,13 @@ func (m *Machine) resolve(name string, follow bool) (string, error) {
 	return at, nil
 }
 
-// climb serves the .. at the beginning of a link's target.
-func climb(rest []string, at string) ([]string, string) {
+// climb puts a link's target in front of what is left, and serves the .. at its
+// beginning.
+func climb(target string, rest []string, at string) ([]string, string) {
+	if path.IsAbs(target) {
+		at = "/"
+	}
+	rest = append(strings.Split(strings.Trim(target, "/"), "/"), rest...)
 	for len(rest) > 0 && (rest[0] == ".." || rest[0] == "." || rest[0] == "") {
 		if rest[0] == ".." {
 			at = path.Dir(at)

@@ -136,7 +136,7 @@ func (p *Process) grepFiles(g *grep, files []string) int {
 	if g.matched {
 		exit = 0
 	}
-	if failed && !(g.matched && g.f.has("q")) {
+	if failed && (!g.matched || !g.f.has("q")) {
 		exit = 2
 	}
 	return exit
@@ -152,16 +152,7 @@ func (g *grep) one(p *Process, name, prefix, text string) {
 		}
 		count++
 		if !quiet {
-			number := ""
-			if g.f.has("n") {
-				number = fmt.Sprintf("%d:", n+1)
-			}
-			if !g.f.has("o") {
-				found = []string{line}
-			}
-			for _, part := range found {
-				p.Printf("%s%s%s\n", prefix, number, part)
-			}
+			g.print(p, prefix, n+1, line, found)
 		}
 		if limit > 0 && count >= limit {
 			break
@@ -174,6 +165,19 @@ func (g *grep) one(p *Process, name, prefix, text string) {
 		p.Printf("%s%d\n", prefix, count)
 	case g.f.has("l") && count > 0, g.f.has("L") && count == 0:
 		p.Printf("%s\n", name)
+	}
+}
+
+// print prints a line, or the parts of it that match.
+func (g *grep) print(p *Process, prefix string, number int, line string, found []string) {
+	if g.f.has("n") {
+		prefix += fmt.Sprintf("%d:", number)
+	}
+	if !g.f.has("o") {
+		found = []string{line}
+	}
+	for _, part := range found {
+		p.Printf("%s%s\n", prefix, part)
 	}
 }
 

@@ -39,7 +39,8 @@ type shell struct {
 func runShell(_ context.Context, p *Process) int {
 	sh := &shell{p: p, name: path.Base(p.Args[0]), dash: path.Base(p.Args[0]) == "sh"}
 	flags, rest := shellFlags(p.Args[1:])
-	script, zero, input := "", p.Args[0], false
+	var script string
+	zero, input := p.Args[0], false
 	switch {
 	case strings.Contains(flags, "c"):
 		if len(rest) == 0 {
@@ -243,7 +244,7 @@ func (sh *shell) execute(ctx context.Context, args []string) error {
 	c := sh.p.child(ctx)
 	c.Dir, c.Stdin, c.Stdout, c.Stderr, c.Umask = hc.Dir, hc.Stdin, hc.Stdout, hc.Stderr, umaskOf(hc.Env)
 	c.Env, c.Args = exported(hc.Env), args
-	exit := 0
+	var exit int
 	switch {
 	case builtins[args[0]] != nil:
 		exit = builtins[args[0]](sh, c)

@@ -197,11 +197,11 @@ func ctlIsEnabled(p *Process, f flags, names []string) int {
 	exit := 1
 	for _, name := range names {
 		state := p.M.unitState(name)
-		switch {
-		case state == "":
+		switch state {
+		case "":
 			fmt.Fprintf(p.Stderr, "Failed to get unit file state for %s: No such file or directory\n", name)
 			continue
-		case state == "enabled" || state == "static" || state == "alias":
+		case "enabled", "static", "alias":
 			exit = 0
 		}
 		if !f.has("q") {

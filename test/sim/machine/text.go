@@ -64,14 +64,7 @@ func (p *Process) checkSums(f flags, digest func([]byte) []byte) int {
 			if !ok {
 				continue
 			}
-			verdict := "OK"
-			text, err := p.ReadFile(name)
-			switch {
-			case err != nil:
-				verdict = "FAILED open or read"
-			case hex.EncodeToString(digest([]byte(text))) != want:
-				verdict = "FAILED"
-			}
+			verdict := p.verdict(name, want, digest)
 			if verdict != "OK" {
 				exit = 1
 			}
@@ -81,6 +74,17 @@ func (p *Process) checkSums(f flags, digest func([]byte) []byte) int {
 		}
 	})
 	return max(exit, bad)
+}
+
+func (p *Process) verdict(name, want string, digest func([]byte) []byte) string {
+	text, err := p.ReadFile(name)
+	switch {
+	case err != nil:
+		return "FAILED open or read"
+	case hex.EncodeToString(digest([]byte(text))) != want:
+		return "FAILED"
+	}
+	return "OK"
 }
 
 func sha1Of(b []byte) []byte   { s := sha1.Sum(b); return s[:] }

@@ -57,8 +57,9 @@ func (f unitFile) words(key string) []string {
 	return strings.Fields(strings.Join(f[key], " "))
 }
 
-func (f unitFile) yes(key string) bool {
-	switch strings.ToLower(f.get(key, "no")) {
+// remains tells whether a service stays active when its process has ended.
+func (f unitFile) remains() bool {
+	switch strings.ToLower(f.get("Service.RemainAfterExit", "no")) {
 	case "yes", "true", "1", "on":
 		return true
 	}
@@ -86,19 +87,30 @@ func (m *Machine) unitText(name string) (fragment, text string, dropins []string
 	if fragment == "" {
 		return "", "", nil
 	}
+	for _, name := range m.dropins(name) {
+		if content, err := m.readFile(name); err == nil {
+			dropins = append(dropins, name)
+			text += "\n" + content
+		}
+	}
+	return fragment, text, dropins
+}
+
+// dropins are the files that change a unit.
+func (m *Machine) dropins(name string) []string {
+	var out []string
 	for _, folder := range slices.Backward(unitFolders) {
 		entries, err := m.readDir(folder + "/" + name + ".d")
 		if err != nil {
 			continue
 		}
 		for _, entry := range entries {
-			if content, err := m.readFile(folder + "/" + name + ".d/" + entry.Base); err == nil && strings.HasSuffix(entry.Base, ".conf") {
-				dropins = append(dropins, folder+"/"+name+".d/"+entry.Base)
-				text += "\n" + content
+			if strings.HasSuffix(entry.Base, ".conf") {
+				out = append(out, folder+"/"+name+".d/"+entry.Base)
 			}
 		}
 	}
-	return fragment, text, dropins
+	return out
 }
 
 // unitEscape turns a path into the name of a mount unit.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"path"
 	"sort"
 	"strings"
@@ -143,33 +144,42 @@ func (s *manager) read(u *unit) {
 
 // judge says whether systemd accepts a unit's settings.
 func judge(name string, file unitFile) (load, why string) {
+	load = "bad-setting"
 	switch path.Ext(name) {
 	case ".service":
-		commands := file["Service.ExecStart"]
-		kind := file.get("Service.Type", "simple")
-		if len(commands) == 0 && !(kind == "oneshot" && (len(file["Service.ExecStop"]) > 0 || file.yes("Service.RemainAfterExit"))) {
-			return "bad-setting", "Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing."
-		}
-		if len(commands) > 1 && kind != "oneshot" {
-			return "bad-setting", "Service has more than one ExecStart= setting, which is only allowed for Type=oneshot services. Refusing."
-		}
-		for _, line := range commands {
-			if argv := splitCommand(strings.TrimLeft(line, "-@:+!")); len(argv) == 0 || !strings.HasPrefix(argv[0], "/") && strings.Contains(argv[0], "/") {
-				return "bad-setting", "Neither a valid executable name nor an absolute path: " + line
-			}
-		}
+		why = judgeService(file)
 	case ".mount":
 		where := file.get("Mount.Where", "")
 		switch {
 		case where == "":
-			return "bad-setting", "Where= setting is missing. Refusing."
+			why = "Where= setting is missing. Refusing."
 		case unitEscape(where)+".mount" != name:
-			return "bad-setting", "Where= setting doesn't match unit name. Refusing."
+			why = "Where= setting doesn't match unit name. Refusing."
 		case file.get("Mount.What", "") == "":
-			return "bad-setting", "What= setting is missing. Refusing."
+			why = "What= setting is missing. Refusing."
 		}
 	}
-	return "loaded", ""
+	if why == "" {
+		load = "loaded"
+	}
+	return load, why
+}
+
+func judgeService(file unitFile) string {
+	commands, oneshot := file["Service.ExecStart"], file.get("Service.Type", "simple") == "oneshot"
+	switch {
+	case len(commands) == 0 && (!oneshot || len(file["Service.ExecStop"]) == 0 && !file.remains()):
+		return "Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing."
+	case len(commands) > 1 && !oneshot:
+		return "Service has more than one ExecStart= setting, which is only allowed for Type=oneshot services. Refusing."
+	}
+	for _, line := range commands {
+		argv := splitCommand(strings.TrimLeft(line, "-@:+!"))
+		if len(argv) == 0 || !strings.HasPrefix(argv[0], "/") && strings.Contains(argv[0], "/") {
+			return "Neither a valid executable name nor an absolute path: " + line
+		}
+	}
+	return ""
 }
 
 // unitState is whether a unit is enabled, by the links that say so.
@@ -245,17 +255,13 @@ func (s *manager) enable(name string) (made [][2]string, err error) {
 		return nil, errMasked
 	}
 	file := parseUnit(text)
-	for _, kind := range []string{"Wanted", "Required"} {
-		suffix := map[string]string{"Wanted": ".wants/", "Required": ".requires/"}[kind]
-		for _, target := range file.words("Install." + kind + "By") {
-			link := "/etc/systemd/system/" + target + suffix + name
+	for _, kind := range [][2]string{{"Install.WantedBy", ".wants/"}, {"Install.RequiredBy", ".requires/"}} {
+		for _, target := range file.words(kind[0]) {
+			link := "/etc/systemd/system/" + target + kind[1] + name
 			if _, err := s.m.lstat(link); err == nil {
 				continue
 			}
-			if err := s.m.mkdirAll(path.Dir(link), 0o755); err != nil {
-				return made, err
-			}
-			if err := s.m.symlink(fragment, link); err != nil {
+			if err := errors.Join(s.m.mkdirAll(path.Dir(link), 0o755), s.m.symlink(fragment, link)); err != nil {
 				return made, err
 			}
 			made = append(made, [2]string{link, fragment})

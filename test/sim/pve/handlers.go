@@ -30,6 +30,7 @@ func init() { // the table refers to functions that refer to it
 		"DELETE /access/users/{userid}/token/{tokenid}": deleteToken,
 	}
 	addNodeHandlers()
+	addAgentHandlers()
 	for _, kind := range []string{kindLXC, kindQEMU} {
 		addGuestHandlers("/nodes/{node}/" + kind)
 		addFirewallHandlers("/nodes/{node}/"+kind+"/{vmid}/firewall", true)
@@ -72,10 +73,15 @@ func addNodeHandlers() {
 		"GET /pools": listPools, "POST /pools": createPool, "PUT /pools": updatePool, "DELETE /pools": deletePool,
 		"GET /pools/{poolid}": getPool, "DELETE /pools/{poolid}": deletePool,
 
-		"GET /nodes/{node}/lxc/{vmid}/interfaces":                    containerInterfaces,
-		"POST /nodes/{node}/qemu/{vmid}/config":                      postConfig,
-		"PUT /nodes/{node}/qemu/{vmid}/unlink":                       unlinkDisks,
-		"GET /nodes/{node}/qemu/{vmid}/cloudinit/dump":               dumpCloudInit,
+		"GET /nodes/{node}/lxc/{vmid}/interfaces":      containerInterfaces,
+		"POST /nodes/{node}/qemu/{vmid}/config":        postConfig,
+		"PUT /nodes/{node}/qemu/{vmid}/unlink":         unlinkDisks,
+		"GET /nodes/{node}/qemu/{vmid}/cloudinit/dump": dumpCloudInit,
+	})
+}
+
+func addAgentHandlers() {
+	add(map[string]handler{
 		"POST /nodes/{node}/qemu/{vmid}/agent/exec":                  agentExecute,
 		"POST /nodes/{node}/qemu/{vmid}/agent/ping":                  agentPing,
 		"GET /nodes/{node}/qemu/{vmid}/agent/file-read":              agentFileRead,
