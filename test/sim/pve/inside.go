@@ -33,6 +33,7 @@ type wish struct {
 	mounts    []bind
 	started   time.Time
 	agent     bool
+	resolver  string // its /etc/resolv.conf; "" is what it was
 }
 
 // bind is a folder of the node that a container sees.
@@ -46,6 +47,12 @@ func (s *Server) wish(g *guest) wish {
 	w := wish{name: g.name(), agent: g.kind == kindQEMU && !g.behaviour.NoAgent}
 	if g.running {
 		w.started = g.started
+	}
+	if domain := g.conf.main["searchdomain"]; domain != "" {
+		w.resolver = "search " + domain + "\n"
+	}
+	for _, server := range strings.Fields(g.conf.main["nameserver"]) {
+		w.resolver += "nameserver " + server + "\n"
 	}
 	for n := range 32 {
 		key := fmt.Sprintf("net%d", n)
@@ -119,6 +126,9 @@ func (s *Server) follow(g *guest) *machine.Machine {
 	in.bind(w.mounts, node)
 	if in.started.IsZero() && !w.started.IsZero() {
 		in.started = w.started
+		if w.resolver != "" {
+			_ = m.Edit("/etc/resolv.conf", w.resolver) // /etc is there
+		}
 		m.Boot()
 	}
 	return m

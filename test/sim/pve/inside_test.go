@@ -97,6 +97,9 @@ func TestGuestMachineFollows(t *testing.T) {
 	if err := s.DeleteConfig(101, "mp0"); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.SetConfig(101, "nameserver", "10.0.0.13"); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Power(101, true); err != nil || !m.Running() {
 		t.Fatalf("the guest started (%v), its machine runs: %v", err, m.Running())
 	}
@@ -104,8 +107,8 @@ func TestGuestMachineFollows(t *testing.T) {
 		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
 	var out strings.Builder
-	m.Shell(t.Context(), "cat /srv/kept /run/lost 2>&1; mountpoint /data; mountpoint -q /fixed && echo fixed", nil, &out, &out)
-	if want := "xcat: /run/lost: No such file or directory\n/data is not a mountpoint\nfixed\n"; out.String() != want {
+	m.Shell(t.Context(), "cat /etc/resolv.conf /srv/kept /run/lost 2>&1; mountpoint /data; mountpoint -q /fixed && echo fixed", nil, &out, &out)
+	if want := "nameserver 10.0.0.13\nxcat: /run/lost: No such file or directory\n/data is not a mountpoint\nfixed\n"; out.String() != want {
 		t.Errorf("inside: %q, want %q", out.String(), want)
 	}
 	if s.GuestMachine(101) != m {
