@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/phoenix-hypervisor/phoenix/test/lab"
 )
 
@@ -21,8 +23,17 @@ func startLab(ctx context.Context) (*place, error) {
 		return nil, fmt.Errorf("start lab: %w", err)
 	}
 	return &place{
-		running: l.Site, address: lab.Gateway, stop: l.Stop,
+		running: l.Site, address: lab.Gateway, edit: adapt, stop: l.Stop,
 		enter: fmt.Sprintf("nsenter --target %d --net ", l.PID),
 		hint:  fmt.Sprintf("\n  %s    # the host\n  %s    # container step-ca\n", l.Shell(lab.Host), l.Shell(103)),
 	}, nil
+}
+
+// adapt changes the samples to what the lab has, and says so.
+func adapt(objects []*unstructured.Unstructured) error {
+	notes, err := lab.Adapt(objects, lab.KernelNFS())
+	for _, note := range notes {
+		fmt.Println("lab            " + note)
+	}
+	return err
 }

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -56,6 +57,7 @@ type place struct {
 	site    pve.Options
 	running *pve.Server
 	address string // of the machine that the control plane runs on
+	edit    func(objects []*unstructured.Unstructured) error
 	// enter says how to get into it from another terminal: what comes before a command, and what else there is to know.
 	enter, hint string
 	stop        func() error
@@ -83,7 +85,7 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()
 	w, err := world.Start(ctx, world.Options{
-		Root: ".", Dir: ".phoenix", Manager: o.manager, Progress: os.Stdout, Site: p.site, Running: p.running, Address: p.address,
+		Root: ".", Dir: ".phoenix", Manager: o.manager, Progress: os.Stdout, Site: p.site, Running: p.running, Address: p.address, Edit: p.edit,
 	})
 	defer func() { err = errors.Join(err, w.Stop()) }()
 	if err != nil {

@@ -12,22 +12,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/phoenix-hypervisor/phoenix/test/lab/image"
-)
-
-// The addresses of the lab, beside those that the site's guests are given.
-const (
-	// Gateway is where the control plane and the manager run, and every machine's way out. The apt repository and the artifact
-	// mirror stand there.
-	Gateway = image.Address
-	// HostAddress is the Proxmox VE host's.
-	HostAddress = "10.0.0.13"
-	// ClientAddress is that of the one outside.
-	ClientAddress = "198.51.100.2"
-
-	clientGateway = "198.51.100.1"
-	clientNetwork = "/run/netns/client"
 )
 
 // openNetwork makes the bridges, the first one with the gateway's address, and an outside network with one client in it.

@@ -24,7 +24,14 @@ const fieldOwner = "phoenix-run"
 
 // ApplySamples applies a folder of objects as a user would, with the Host and its Secrets pointed at the simulated site.
 func (w *World) ApplySamples(ctx context.Context, folder string) error {
-	return w.applyFolder(ctx, folder, Namespace, w.pointAtSite)
+	return w.applyFolder(ctx, folder, Namespace, func(objects []*unstructured.Unstructured) error {
+		if w.opts.Edit != nil {
+			if err := w.opts.Edit(objects); err != nil {
+				return err
+			}
+		}
+		return w.pointAtSite(objects)
+	})
 }
 
 // applyFolder applies every YAML file of a folder in the order of their names. Objects without a namespace get the given

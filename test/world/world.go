@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -47,6 +48,8 @@ type Options struct {
 	Running *pve.Server
 	// Address of this machine that the API server tells others; default: that of the route to everywhere, which a lab has not.
 	Address string
+	// Edit, if set, changes the samples before they are applied.
+	Edit func(objects []*unstructured.Unstructured) error
 	// Progress takes a line for every part that is started.
 	Progress io.Writer
 }

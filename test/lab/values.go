@@ -1,0 +1,52 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"errors"
+	"os"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// KernelNFS says whether this machine's kernel, which is that of all machines of the lab, has an NFS server and client. A
+// module that could be loaded does not count: machines of the lab load none.
+func KernelNFS() bool {
+	text, err := os.ReadFile("/proc/filesystems")
+	return err == nil && hasNFS(string(text))
+}
+
+// hasNFS reads /proc/filesystems.
+func hasNFS(text string) bool {
+	words := strings.Fields(text)
+	has := map[string]bool{}
+	for _, w := range words {
+		has[w] = true
+	}
+	return has["nfsd"] && has["nfs4"]
+}
+
+// Adapt changes declared objects to what the lab has: the resolver at the Gateway stands for those of the world, and where
+// the kernel has no NFS the server is Ganesha, and no virtual machine mounts what only a user-space client could read. It
+// returns what it changed that somebody may miss.
+func Adapt(objects []*unstructured.Unstructured, kernelNFS bool) (notes []string, err error) {
+	for _, o := range objects {
+		if _, ok, _ := unstructured.NestedSlice(o.Object, "spec", "dnsmasq", "upstreams"); ok {
+			err = errors.Join(err, unstructured.SetNestedStringSlice(o.Object, []string{Gateway}, "spec", "dnsmasq", "upstreams"))
+		}
+		if kernelNFS {
+			continue
+		}
+		if _, ok, _ := unstructured.NestedMap(o.Object, "spec", "nfs"); ok {
+			err = errors.Join(err, unstructured.SetNestedField(o.Object, "Ganesha", "spec", "nfs", "server"))
+			notes = append(notes, o.GetName()+" is served by Ganesha: this kernel has no NFS")
+		}
+		if _, ok, _ := unstructured.NestedSlice(o.Object, "spec", "nfsMounts"); ok {
+			unstructured.RemoveNestedField(o.Object, "spec", "nfsMounts")
+			notes = append(notes, o.GetName()+" mounts nothing over NFS: this kernel has no NFS")
+		}
+	}
+	return notes, err
+}
