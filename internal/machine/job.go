@@ -13,16 +13,20 @@ import (
 
 // jobFunctions begin the script of a transient unit. It waits for a lock that
 // another package manager holds; files of ours at the places of a package's
-// own stay.
-const jobFunctions = `export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=` + searchPath + `
+// own stay, nobody is asked about them, and no service is restarted for its
+// libraries' sake. What an end in the middle left is put right by repair.
+const jobFunctions = `export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C PATH=` + searchPath + `
 get() { apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o APT::Install-Recommends=false "$@"; }
+repair() { dpkg --force-confdef --force-confold --configure -a; }
 known() { for p; do apt-cache policy "$p" | grep -q 'Candidate: [^(]' || return 1; done; }
 there() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^.i'; }
 `
 
+// installJob fails rather than take away a package that conflicts.
 const installJob = jobFunctions + `
+add() { get -o APT::Get::Remove=false install "$@"; }
 known "$@" || get update
-get install "$@" || { dpkg --configure -a; get update && get install "$@"; } || exit 1
+add "$@" || { repair; get update && add "$@"; } || exit 1
 for p; do there "$p" || { echo "$p is not installed after its installation: is it a virtual package?"; exit 1; }; done
 `
 
@@ -32,13 +36,14 @@ const removeJob = jobFunctions + `
 note=$1
 shift
 for p; do
-	for other in $(get -s remove "$p" | sed -n 's/^Remv \([^ ]*\).*/\1/p'); do
+	going=$(get -s remove "$p") || { repair && going=$(get -s remove "$p"); } || exit 1
+	for other in $(printf '%s\n' "$going" | sed -n 's/^Remv \([^ ]*\).*/\1/p'); do
 		case " $* " in
 		*" $other "*) ;;
 		*) echo "$p stays: $other needs it"; mkdir -p "${note%/*}"; echo "$p" >>"$note"; continue 2 ;;
 		esac
 	done
-	get remove "$p" || exit 1
+	get remove "$p" || { repair && get remove "$p"; } || exit 1
 done
 `
 
