@@ -85,7 +85,9 @@ state() {
 	fi
 }
 same() { why=changed what=$1; [ "$(state "$1")" = "$2" ]; }
-put() { rm -f "$1.new" && base64 -d >"$1.new" && mv -f -T "$1.new" "$1"; }
+# into FROM TO: a rename, once the content is on disk: a machine that loses its power has all of it or none
+into() { { [ -L "$1" ] || sync "$1"; } && mv -f -T "$1" "$2"; }
+put() { rm -f "$1.new" && base64 -d >"$1.new" && into "$1.new" "$1"; }
 # stage PATH OWNER:GROUP MODE, content in base64 on standard input
 stage() { rm -f "$1" && true >"$1" && chown "$2" "$1" && chmod "$3" "$1" && base64 -d >"$1"; }
 copy() { rm -f "$2" && true >"$2" && chown "$3" "$2" && chmod "$4" "$2" && cat <"$1" >"$2"; }
@@ -95,9 +97,9 @@ saved() { [ -e "$1" ] || [ -L "$1" ]; }
 hold() {
 	if saved "$keep/$2.old" || saved "$keep/$2.none"; then return 0; fi
 	if [ -L "$1" ]; then
-		relink "$1" "$keep/$2.tmp" && mv -f -T "$keep/$2.tmp" "$keep/$2.old"
+		relink "$1" "$keep/$2.tmp" && into "$keep/$2.tmp" "$keep/$2.old"
 	elif [ -f "$1" ]; then
-		cp -p "$1" "$keep/$2.tmp" && mv -f -T "$keep/$2.tmp" "$keep/$2.old"
+		cp -p "$1" "$keep/$2.tmp" && into "$keep/$2.tmp" "$keep/$2.old"
 	else
 		true >"$keep/$2.none"
 	fi
@@ -106,9 +108,9 @@ hold() {
 back() {
 	rm -f "$3"
 	if [ -L "$keep/$2.old" ]; then
-		relink "$keep/$2.old" "$3" && mv -f -T "$3" "$1"
+		relink "$keep/$2.old" "$3" && into "$3" "$1"
 	elif [ -f "$keep/$2.old" ]; then
-		cp -p "$keep/$2.old" "$3" && mv -f -T "$3" "$1"
+		cp -p "$keep/$2.old" "$3" && into "$3" "$1"
 	elif [ -f "$keep/$2.none" ]; then
 		rm -f "$1"
 	fi
@@ -117,17 +119,17 @@ back() {
 save() {
 	if saved "$keep/$2.original"; then return 0; fi
 	if [ -L "$1" ]; then
-		relink "$1" "$keep/$2.tmp" && mv -f -T "$keep/$2.tmp" "$keep/$2.original"
+		relink "$1" "$keep/$2.tmp" && into "$keep/$2.tmp" "$keep/$2.original"
 	elif [ -f "$1" ]; then
-		copy "$1" "$keep/$2.tmp" root:root 0600 && mv -f -T "$keep/$2.tmp" "$keep/$2.original"
+		copy "$1" "$keep/$2.tmp" root:root 0600 && into "$keep/$2.tmp" "$keep/$2.original"
 	fi
 }
 # restore PATH ID STAGE OWNER:GROUP MODE: an original that was not saved still stands there
 restore() {
 	if [ -L "$keep/$2.original" ]; then
-		relink "$keep/$2.original" "$3" && mv -f -T "$3" "$1"
+		relink "$keep/$2.original" "$3" && into "$3" "$1"
 	elif [ -f "$keep/$2.original" ]; then
-		copy "$keep/$2.original" "$3" "$4" "$5" && mv -f -T "$3" "$1"
+		copy "$keep/$2.original" "$3" "$4" "$5" && into "$3" "$1"
 	fi
 }
 makedir() { [ -d "$1" ] || mkdir "$1"; }
@@ -303,6 +305,7 @@ func (c *change) begin(s *script) {
 			s.line("try write %s save %s %s || return 1", word(f.Path), word(f.Path), id(f.Path))
 		}
 	}
+	s.line(`try write "$keep" sync "$keep" "$store" || return 1`) // their names, too, before anything is swapped
 }
 
 func (c *change) finalFiles() []ownedFile {
@@ -365,7 +368,7 @@ func (c *change) swap(s *script) {
 		s.line("swapped=yes")
 	}
 	for _, w := range c.writes {
-		s.line("try write %s mv -f -T %s %s || return 1", word(w.Path), word(stageOf(w.Path)), word(w.Path))
+		s.line("try write %s into %s %s || return 1", word(w.Path), word(stageOf(w.Path)), word(w.Path))
 	}
 	for _, r := range c.restores {
 		if r.Original == nil {

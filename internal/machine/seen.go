@@ -4,6 +4,7 @@
 package machine
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -38,6 +39,10 @@ func parseSeen(owner Owner, want State, out []byte) (Seen, error) {
 	}
 	p.paths()
 	seen := p.seen
+	if p.recorded && len(bytes.TrimSpace(seen.recordBytes)) == 0 {
+		return Seen{}, fmt.Errorf("read record %s: it is empty, so what is ours is not known: put it back from a backup, or remove it to begin anew",
+			owner.record())
+	}
 	var err error
 	if seen.record, err = parseRecord(seen.recordBytes, owner); err != nil {
 		return Seen{}, err
@@ -51,6 +56,7 @@ type parser struct {
 	want     State
 	seen     Seen
 	held     bool
+	recorded bool
 	osLike   []string
 	hashes   map[string]string
 	links    map[string]string
@@ -68,7 +74,7 @@ func (p *parser) take(s section) error {
 	case "held":
 		p.held = true
 	case "record":
-		p.seen.recordBytes = s.bytes()
+		p.seen.recordBytes, p.recorded = s.bytes(), true
 	case "other":
 		p.seen.others = append(p.seen.others, parseClaims(s.lines))
 	case "links":
