@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -36,14 +37,22 @@ func (w *World) StartManager(flags ...string) error {
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+w.managerKubeconfig())
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = childOnly()
-	if err := cmd.Start(); err != nil {
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// The kernel kills the child when the thread ends that started it, not only with the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
 		return fmt.Errorf("start manager: %w", err)
 	}
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	go func() {
-		p.err = cmd.Wait()
-		close(p.done)
-	}()
 	w.manager = p
 	w.say("manager        pid %d, log in %s", cmd.Process.Pid, w.LogFile())
 	return nil
