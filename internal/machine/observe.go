@@ -125,7 +125,41 @@ recorded() {
 }
 dirs() { recorded '{"dir":"' look "$@"; }
 jobs_too() { recorded '{"job":"' look_units "$@"; }
+form='%a|%u|%g|%U|%G|%F|%n' newline='
+'
+# network_of PATH: sets at to where the network's file system is mounted that PATH is on
+network_of() {
+	at=
+	for on in $networks; do
+		case $1/ in
+		"$on"/*) at=$on ;;
+		esac
+	done
+	[ -n "$at" ]
+}
+# look PATH...: whoever looks at a network's file system whose server is away waits until it is back. So a place where
+# one is mounted is asked for with patience, and it is a directory if nobody answers; what is below is not looked at then
 look() {
+	networks=$(sed -n -E 's/^[^ ]+ ([^ ]+) (nfs|nfs4|cifs|smb3|ceph|fuse\.sshfs|fuse\.glusterfs) .*/\1/p' /proc/mounts 2>/dev/null)
+	far=
+	for p; do
+		shift
+		if network_of "$p"; then
+			case $newline$far in
+			*"|$p$newline"*) continue ;; # asked for before
+			esac
+			answer=$(timeout 2 stat -c "$form" "$at" 2>/dev/null)
+			if [ "$at" = "$p" ]; then
+				far="$far${answer:-755|0|0|root|root|directory|$p}$newline"
+				p=${p%/*}
+			elif [ -z "$answer" ]; then
+				echo @away
+				printf '%s' "$at" | base64
+				p=
+			fi
+		fi
+		[ -z "$p" ] || set -- "$@" "$p"
+	done
 	echo @links
 	for p; do
 		if [ -L "$p" ]; then
@@ -155,7 +189,8 @@ above() {
 			d=${d%/*}
 		done
 	done
-	[ $# -eq 0 ] || stat -c '%a|%u|%g|%U|%G|%F|%n' "$@" 2>/dev/null
+	printf '%s' "$far"
+	[ $# -eq 0 ] || stat -c "$form" "$@" 2>/dev/null
 }
 look_packages() {
 	[ $# -eq 0 ] || dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Version}\n' "$@" 2>/dev/null

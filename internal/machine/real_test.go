@@ -42,6 +42,7 @@ esac
 // paths of its States are in there, too.
 type folder struct {
 	*local
+	pairs   []string
 	replace *strings.Replacer
 }
 
@@ -69,10 +70,11 @@ func newFolder(t *testing.T) (dir string, m *Machine) {
 	write("os-release", "ID=debian\n", 0o644)
 	write("active", "inactive\n", 0o644)
 	write("enabled", "disabled\n", 0o644)
-	return dir, New(&folder{&local{dir: dir}, strings.NewReplacer(
-		store, dir+"/store", "/run/phoenix-", dir+"/run-", "/etc/os-release", dir+"/os-release",
-		"PATH="+searchPath, "PATH="+dir+"/bin:"+os.Getenv("PATH"), "root:root 0600", me+" 0600",
-	)}, Options{Clock: instant{}})
+	pairs := []string{
+		store, dir + "/store", "/run/phoenix-", dir + "/run-", "/etc/os-release", dir + "/os-release",
+		"PATH=" + searchPath, "PATH=" + dir + "/bin:" + os.Getenv("PATH"), "root:root 0600", me + " 0600",
+	}
+	return dir, New(&folder{&local{dir: dir}, pairs, strings.NewReplacer(pairs...)}, Options{Clock: instant{}})
 }
 
 // realState is a State below a folder, of files that belong to whoever tests.

@@ -106,6 +106,8 @@ func (p *parser) takeContent(s section) error {
 		p.seen.jobLogs[s.text()] = tail(string(decode(strings.Join(s.lines[min(1, len(s.lines)):], ""))), 2000)
 	case "toolong":
 		return fmt.Errorf("read %s: it is longer than %d bytes", s.bytes(), readLimit)
+	case "away":
+		return &PendingError{fmt.Sprintf("the server of what is mounted on %s, which does not answer", s.bytes())}
 	case "read":
 		p.lastRead = string(s.bytes())
 	case "content":
