@@ -133,6 +133,16 @@ restore() {
 	fi
 }
 makedir() { [ -d "$1" ] || mkdir "$1"; }
+# own PATH REAL OWNER MODE: goes there first, so that whoever may write above cannot lay a link to another directory
+own() (
+	cd "$1" || exit 1
+	if [ -n "$2" ] && [ -d "/proc/$$" ] && [ "$(readlink /proc/self/cwd)" != "$2" ]; then
+		echo "it is not at $2 any more"
+		exit 1
+	fi
+	if [ -n "$3" ]; then chown "$3" . || exit 1; fi
+	[ -z "$4" ] || chmod "$4" .
+)
 # unit VERB UNIT
 unit() {
 	if timeout 100 systemctl "$1" "$2"; then return 0; fi
@@ -321,7 +331,7 @@ func (c *change) stage(s *script) {
 		if d.made {
 			s.line("try write %s makedir %s || return 1", word(d.path), word(d.path))
 		}
-		d.own(s, " || return 1")
+		c.own(s, d, " || return 1")
 	}
 	for _, w := range c.writes {
 		s.data(w.Content, "try write %s stage %s %s %s <<'%s' || return 1", word(w.Path), word(stageOf(w.Path)),
@@ -340,17 +350,15 @@ func (c *change) stage(s *script) {
 }
 
 // own gives a directory its owner and mode.
-func (d ownDir) own(s *script, otherwise string) {
-	if d.user != "" || d.group != "" {
-		owner := d.user
-		if d.group != "" {
-			owner += ":" + d.group
-		}
-		s.line("try write %s chown %s %s%s", word(d.path), word(owner), word(d.path), otherwise)
+func (c *change) own(s *script, d ownDir, otherwise string) {
+	owner := d.user
+	if d.group != "" {
+		owner += ":" + d.group
 	}
-	if d.mode != "" {
-		s.line("try write %s chmod %s %s%s", word(d.path), d.mode, word(d.path), otherwise)
+	if owner+d.mode == "" {
+		return
 	}
+	s.line("try write %s own %s %s %s %s%s", word(d.path), word(d.path), word(c.p.real(d.path)), word(owner), word(d.mode), otherwise)
 }
 
 // swap puts the new files in their places and takes the old ones away.
@@ -434,7 +442,7 @@ func (c *change) commit(s *script) {
 			s.line("rmdir %s 2>/dev/null", word(d.path)) // with something in it, it stays
 			continue
 		}
-		d.own(s, " || return 1")
+		c.own(s, d, " || return 1")
 	}
 	if c.final == nil {
 		s.line(`try write "$rec" rm -rf "$keep" || return 1`)

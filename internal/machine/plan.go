@@ -187,6 +187,16 @@ func (p *planner) blocked(of string) []string {
 	return nil
 }
 
+// real is where a directory really is: at its path, unless root has laid a link above it. Then it is empty.
+func (p *planner) real(of string) string {
+	for above := path.Dir(of); above != "/"; above = path.Dir(above) {
+		if p.seen.Paths[above].Kind == "link" {
+			return ""
+		}
+	}
+	return of
+}
+
 // claimed says whether another owner's record lists it.
 func (p *planner) claimed(in func(claims) map[string]bool, name string) bool {
 	return slices.ContainsFunc(p.seen.others, func(c claims) bool { return in(c)[name] })

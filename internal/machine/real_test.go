@@ -192,3 +192,38 @@ func TestRealShell(t *testing.T) {
 		t.Errorf("locks that are left: %v", locks)
 	}
 }
+
+// TestExchangedDirectory lays a link where a directory was when it was looked
+// at, as a guest can in what is exported to it: where it leads, nothing changes.
+func TestExchangedDirectory(t *testing.T) {
+	for _, c := range []struct{ at, reason string }{{"app/out", "itself"}, {"app", "the one above it"}} {
+		dir, m := newFolder(t)
+		if err := errors.Join(os.MkdirAll(dir+"/app/out", 0o755), os.MkdirAll(dir+"/victim/out", 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		want := State{Dirs: []Dir{{Path: dir + "/app/out", Mode: 0o777}}}
+		seen, err := m.Observe(t.Context(), planOwner, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps, err := Plan(planOwner, want, seen, PlanOptions{})
+		if err != nil || len(steps) != 1 {
+			t.Fatalf("%+v, %v", steps, err)
+		}
+		if err := errors.Join(os.Rename(dir+"/"+c.at, dir+"/moved"), os.Symlink(dir+"/victim", dir+"/"+c.at)); err != nil {
+			t.Fatal(err)
+		}
+		err = steps[0].Do(t.Context(), m)
+		info, lookErr := os.Stat(dir + "/victim/out")
+		top, topErr := os.Stat(dir + "/victim")
+		if lookErr != nil || topErr != nil || err == nil || info.Mode().Perm() != 0o700 || top.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, and where the link leads: %v, %v (%v, %v)", c.reason, err, top.Mode(), info.Mode(), lookErr, topErr)
+		}
+		if err := errors.Join(os.Remove(dir+"/"+c.at), os.Rename(dir+"/moved", dir+"/"+c.at)); err != nil {
+			t.Fatal(err)
+		}
+		if err := settled(t, m, func(seen Seen) ([]Step, error) { return Plan(planOwner, want, seen, PlanOptions{}) }, want); err != nil {
+			t.Error(err)
+		}
+	}
+}

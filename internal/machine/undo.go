@@ -27,7 +27,7 @@ func (c *change) undo(s *script) {
 	c.undoUnits(s)
 	for _, d := range c.makes {
 		if !d.made && d.was != nil {
-			ownDir{path: d.path, mode: d.was.Mode, user: d.was.User, group: d.was.Group}.own(s, " || undone=no")
+			c.own(s, ownDir{path: d.path, mode: d.was.Mode, user: d.was.User, group: d.was.Group}, " || undone=no")
 		}
 	}
 	for _, d := range slices.Backward(c.makes) {
@@ -37,7 +37,7 @@ func (c *change) undo(s *script) {
 	}
 	for _, d := range c.unmakes {
 		if !d.made {
-			ownDir{path: d.path, mode: d.was.Mode, user: d.was.User, group: d.was.Group}.own(s, " || undone=no")
+			c.own(s, ownDir{path: d.path, mode: d.was.Mode, user: d.was.User, group: d.was.Group}, " || undone=no")
 		}
 	}
 	s.line(`if [ "$undone" = yes ]; then back "$rec" record "$rec.new" && rm -f "$keep"/*.old "$keep"/*.none "$keep"/*.tmp || undone=no; fi`)
