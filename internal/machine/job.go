@@ -22,11 +22,13 @@ known() { for p; do apt-cache policy "$p" | grep -q 'Candidate: [^(]' || return 
 there() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^.i'; }
 `
 
-// installJob fails rather than take away a package that conflicts.
+// installJob fails rather than take away a package that conflicts. One source
+// that cannot be read, such as that of a subscription which the host has not,
+// fails an update, but not what comes from the others.
 const installJob = jobFunctions + `
 add() { get -o APT::Get::Remove=false install "$@"; }
 known "$@" || get update
-add "$@" || { repair; get update && add "$@"; } || exit 1
+add "$@" || { repair; get update; add "$@"; } || exit 1
 for p; do there "$p" || { echo "$p is not installed after its installation: is it a virtual package?"; exit 1; }; done
 `
 

@@ -13,8 +13,8 @@ import (
 
 // apt and dpkg are the real ones' answers where a package manager was killed in
 // the middle: apt-get refuses until dpkg has come to an end, and dpkg asks about
-// files that somebody changed unless it is told to keep them. "rival" is
-// installed, and conflicts with "app".
+// files that somebody changed unless it is told to keep them. "rival" conflicts
+// with "app". One of the sources wants a subscription.
 const (
 	aptGet = `#!/bin/sh
 remove=yes simulate=
@@ -28,10 +28,18 @@ while [ $# -gt 0 ]; do
 done
 command=$1
 shift
-[ "$command" != update ] || exit 0
+if [ "$command" = update ]; then
+	rm -f DIR/stale
+	echo "E: Failed to fetch https://enterprise.proxmox.com/debian/pve/dists/bookworm/InRelease  401  Unauthorized"
+	exit 100
+fi
 if [ -n "$simulate" ]; then for p; do echo "Remv $p [1]"; done; exit 0; fi
 if [ -f DIR/interrupted ]; then
 	echo "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem."
+	exit 100
+fi
+if [ "$command" = install ] && [ -f DIR/stale ]; then
+	echo "E: Failed to fetch app_1.deb  404  Not Found"
 	exit 100
 fi
 for p; do
@@ -66,12 +74,14 @@ func TestJobScripts(t *testing.T) {
 		args           []string
 		there          []string // before
 		interrupted    bool
+		stale          bool // the lists name files that are gone
 		want           string // is installed afterwards
 		fails          bool
 	}{
 		{reason: "installed", script: installJob, args: []string{"app"}, want: "app"},
 		{reason: "an installation was killed while dpkg asked about a file", script: installJob, args: []string{"app"}, interrupted: true, want: "app"},
 		{reason: "a package that nobody declared stays", script: installJob, args: []string{"app"}, there: []string{"rival"}, want: "rival", fails: true},
+		{reason: "the lists are old, and one source is refused", script: installJob, args: []string{"app"}, stale: true, want: "app"},
 		{reason: "removed", script: removeJob, args: []string{"/nowhere/needed", "app"}, there: []string{"app", "rival"}, want: "rival"},
 		{reason: "an installation was killed, and is not wanted any more", script: removeJob, args: []string{"/nowhere/needed", "app"}, there: []string{"app"}, interrupted: true},
 	} {
@@ -94,8 +104,10 @@ func TestJobScripts(t *testing.T) {
 			for _, name := range c.there {
 				write("installed/"+name, "")
 			}
-			if c.interrupted {
-				write("interrupted", "")
+			for name, on := range map[string]bool{"interrupted": c.interrupted, "stale": c.stale} {
+				if on {
+					write(name, "")
+				}
 			}
 			write("job", strings.ReplaceAll(c.script, "PATH="+searchPath, "PATH=DIR/bin:"+os.Getenv("PATH")))
 			out, err := exec.CommandContext(t.Context(), "sh", append([]string{dir + "/job"}, c.args...)...).CombinedOutput()
