@@ -37,7 +37,7 @@ const maxLooks = 4
 func (k *Kind) observeMachine(ctx context.Context, s *v1alpha1.HostService) (*machineSeen, error) {
 	t, err := k.aim(ctx, s)
 	if err != nil {
-		return nil, err
+		return nil, unlessNever(s, err)
 	}
 	seen := &machineSeen{target: t, owner: t.ownerOf(s)}
 	seen.design, err = k.designFor(ctx, s, t)
@@ -55,6 +55,14 @@ func (k *Kind) observeMachine(ctx context.Context, s *v1alpha1.HostService) (*ma
 		k.handmade.note(client.ObjectKeyFromObject(s), handPaths{}) // nothing of it is left
 	}
 	return seen, settled(s, seen)
+}
+
+// unlessNever lets go of a service that is being deleted and whose machine never was made out: nothing was done there.
+func unlessNever(s *v1alpha1.HostService, err error) error {
+	if !s.DeletionTimestamp.IsZero() && s.Status.Machine == "" {
+		return nil
+	}
+	return err
 }
 
 // lookAround observes the machine together with the files of others that matter.
