@@ -87,7 +87,7 @@ func (s *guests) Configure(ctx context.Context, info pve.GuestInfo) error {
 	if g.pid == 0 {
 		return nil
 	}
-	err = errors.Join(g.changeNICs(ctx, old.nics), s.lab.addMounts(g, old.mounts))
+	err = errors.Join(g.changeNICs(ctx, old.nics), g.announce(), s.lab.addMounts(g, old.mounts))
 	if err != nil {
 		s.lab.say("lab guest %s  %v", g.name, err) // the site goes on
 	}
@@ -113,12 +113,12 @@ func (s *guests) Start(ctx context.Context, info pve.GuestInfo) error {
 	if err := s.lab.introduce(g); err != nil {
 		return err
 	}
-	c := container{hostname: spec.hostname, root: g.root, groups: s.lab.groups(g.name), powers: spec.vm, nics: spec.nics, binds: binds}
+	c := container{hostname: spec.hostname, root: g.root, groups: g.groups, powers: spec.vm, nics: spec.nics, binds: binds}
 	if err := g.start(ctx, c.lxcConfig()); err != nil {
 		return err
 	}
 	s.lab.changed()
-	if err := s.lab.loadGuest(ctx, g); err != nil {
+	if err := errors.Join(s.lab.loadGuest(ctx, g), g.announce()); err != nil {
 		return err
 	}
 	if spec.vm {

@@ -65,7 +65,7 @@ func (l *Lab) prepareHost(ctx context.Context) error {
 // startHost starts the host and waits until one can log in.
 func (l *Lab) startHost(ctx context.Context) error {
 	c := container{
-		hostname: l.node, root: l.host.root, groups: l.groups(l.node), powers: true,
+		hostname: l.node, root: l.host.root, groups: l.host.groups, powers: true,
 		nics: []nic{{
 			name: l.options.Site.Bridges[0], mac: "bc:24:11:00:00:0d", bridge: l.options.Site.Bridges[0],
 			addresses: []netip.Prefix{netip.MustParsePrefix(HostAddress + "/24")}, gateways: []netip.Addr{netip.MustParseAddr(Gateway)},

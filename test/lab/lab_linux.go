@@ -181,7 +181,7 @@ func (l *Lab) Stop() error {
 		errs = append(errs, l.host.stop(ctx, true), l.host.remove())
 	}
 	l.calls.Wait()
-	errs = append(errs, closeNetwork(ctx, l.options.Site.Bridges), removeGroups(l.name), os.RemoveAll(l.dir))
+	errs = append(errs, closeNetwork(ctx, l.options.Site.Bridges), removeGroups(l.name+"/"), os.RemoveAll(l.dir))
 	return errors.Join(errs...)
 }
 
@@ -251,9 +251,6 @@ func (l *Lab) Shell(vmid int) string {
 	}
 	return fmt.Sprintf("nsenter --target %d --all lxc-attach -P %s -n %s", l.PID, filepath.Join(l.dir, "lxc"), name)
 }
-
-// groups is the name of a machine's control groups.
-func (l *Lab) groups(machine string) string { return l.name + "/" + machine }
 
 func (l *Lab) say(format string, args ...any) {
 	l.said.Lock()

@@ -33,13 +33,15 @@ type machine struct {
 	dir, root string
 	// paths is where LXC keeps what it knows of the containers.
 	paths string
-	pid   int // of its first process; 0 when it does not run
+	// groups is the name of its control groups.
+	groups string
+	pid    int // of its first process; 0 when it does not run
 }
 
 // newMachine makes a machine's file system; a folder that is there already is used as it is.
 func (l *Lab) newMachine(name string) (*machine, error) {
 	dir := filepath.Join(l.dir, "machines", name)
-	m := &machine{name: name, dir: dir, root: filepath.Join(dir, "root"), paths: filepath.Join(l.dir, "lxc")}
+	m := &machine{name: name, dir: dir, root: filepath.Join(dir, "root"), paths: filepath.Join(l.dir, "lxc"), groups: l.name + "/" + name}
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 	for _, d := range []string{upper, work, m.root, filepath.Join(m.paths, name)} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
@@ -125,7 +127,7 @@ func (m *machine) remove() error {
 	if err != nil {
 		err = fmt.Errorf("unmount file system of machine %s: %w", m.name, err)
 	}
-	return errors.Join(err, os.RemoveAll(m.dir), os.RemoveAll(filepath.Join(m.paths, m.name)))
+	return errors.Join(err, removeGroups(m.groups+"/"), os.RemoveAll(m.dir), os.RemoveAll(filepath.Join(m.paths, m.name)))
 }
 
 // start starts the container; it has not booted then.

@@ -105,7 +105,7 @@ func (p *place) record(pid int) error {
 func (p *place) remove() error {
 	err := p.kill()
 	if err == nil {
-		err = errors.Join(removeGroups(groupPrefix+filepath.Base(p.dir)), os.RemoveAll(p.dir))
+		err = errors.Join(removeGroups(groupPrefix+filepath.Base(p.dir)+"-"), os.RemoveAll(p.dir))
 	}
 	return errors.Join(err, p.lock.Close())
 }
@@ -172,15 +172,15 @@ func sweep() error {
 	return errors.Join(errs...)
 }
 
-// removeGroups removes the control groups of a name, in every hierarchy, with those below them: empty ones, as their
-// processes have ended.
-func removeGroups(name string) error {
+// removeGroups removes the control groups whose path goes on with this text after a slash, in every hierarchy, with those
+// below them: empty ones, as their processes have ended.
+func removeGroups(begin string) error {
 	var found []string
 	err := filepath.WalkDir(controlGroups, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return nil // a group may end while we look
 		}
-		if strings.Contains(path, "/"+name) {
+		if strings.Contains(path+"/", "/"+begin) {
 			found = append(found, path)
 		}
 		return nil
