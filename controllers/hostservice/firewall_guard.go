@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/phoenix-hypervisor/phoenix/internal/firewall"
+	"github.com/phoenix-hypervisor/phoenix/internal/machine"
+	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
 )
 
@@ -28,7 +30,7 @@ const (
 func (seen *firewallSeen) armed() string {
 	for _, node := range seen.nodes {
 		if g := seen.looks[node].Guard; g.Armed {
-			return g.Content
+			return g.Change.Token
 		}
 	}
 	return ""
@@ -45,27 +47,72 @@ func (seen *firewallSeen) unready() []string {
 	return nodes
 }
 
-// rollingBack names the nodes that take a change back just now, or will because another one did.
+// rollingBack names the nodes that take a change back just now, or will because another one did. What a node took back in an
+// earlier attempt says nothing of this one.
 func (seen *firewallSeen) rollingBack() []string {
-	token := seen.armed()
+	back := map[string]int{}
+	for _, node := range seen.nodes {
+		if g := seen.looks[node].Guard; g.Back.Token != "" {
+			back[g.Back.Token] = max(back[g.Back.Token], g.Back.Attempt)
+		}
+	}
 	var nodes []string
 	for _, node := range seen.nodes {
 		g := seen.looks[node].Guard
-		if g.Running || token != "" && g.RolledBack == token {
+		attempt, known := back[g.Change.Token]
+		if g.Running || g.Armed && known && attempt >= g.Change.Attempt {
 			nodes = append(nodes, node)
 		}
 	}
 	return nodes
 }
 
-// rolledBack says in words what was taken back, if it is what is declared.
-func (seen *firewallSeen) rolledBack() (text, node string, ok bool) {
+// attempt is how often what is declared was armed, this time included.
+func (seen *firewallSeen) attempt() int {
+	attempt := 1
 	for _, node := range seen.nodes {
-		if g := seen.looks[node].Guard; g.RolledBack == seen.token {
-			return g.Text, node, true
+		g := seen.looks[node].Guard
+		if g.Armed && g.Change.Token == seen.token {
+			return g.Change.Attempt
+		}
+		if g.Back.Token == seen.token {
+			attempt = max(attempt, g.Back.Attempt+1)
 		}
 	}
-	return "", "", false
+	return attempt
+}
+
+// refused says in words what was taken back for good, if it is what is declared.
+func (seen *firewallSeen) refused() (g firewall.Guard, node string, ok bool) {
+	for _, node := range seen.nodes {
+		if g := seen.looks[node].Guard; g.Refused(seen.token) {
+			return g, node, true
+		}
+	}
+	return firewall.Guard{}, "", false
+}
+
+// toJudge are the nodes that took back what is declared after this very process armed it, tried to get in and did not
+// succeed. A rollback that nobody saw says nothing of the rules: the process that armed them was killed, or away.
+func (seen *firewallSeen) toJudge() []string {
+	var nodes []string
+	for _, node := range seen.nodes {
+		g := seen.looks[node].Guard
+		if g.Back.Token == seen.token && g.Back.Session == seen.session && !g.Judged && seen.memory.tried[seen.token] {
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
+}
+
+// judge notes on the nodes that with these rules Phoenix does not get in.
+func (seen *firewallSeen) judge(ctx context.Context) error {
+	for _, node := range seen.toJudge() {
+		if _, _, err := run(ctx, seen.site, node, firewall.JudgeScript(seen.want.Owner, seen.looks[node].Guard.Back)); err != nil {
+			return fmt.Errorf("note the rollback: %w", err)
+		}
+	}
+	return nil
 }
 
 // guardedFiles are the files that a rollback puts back: all that may cut Phoenix off.
@@ -99,18 +146,21 @@ func (seen *firewallSeen) guardedText() string {
 
 // arm makes every node ready to take back what follows. Nodes that are ready stay as they are.
 func (seen *firewallSeen) arm(ctx context.Context) error {
-	script := firewall.ArmScript(seen.want.Owner, seen.token, seen.guardedText(), seen.guardedFiles())
+	delete(seen.memory.applied, seen.token)
+	delete(seen.memory.tried, seen.token)
+	seen.memory.armed, seen.memory.armedAt = seen.token, seen.now
+	change := firewall.Change{Token: seen.token, Session: seen.session, Attempt: seen.attempt(), Text: seen.guardedText()}
+	script := firewall.ArmScript(seen.want.Owner, change, seen.guardedFiles())
 	for _, node := range seen.unready() {
 		seen.memory.clean[node] = false
 		todo := script
 		if seen.looks[node].Guard.Armed {
-			todo = firewall.RearmScript(seen.want.Owner)
+			todo = firewall.RearmScript(seen.want.Owner, seen.session)
 		}
 		if _, _, err := run(ctx, seen.site, node, todo); err != nil {
 			return fmt.Errorf("arm the rollback: %w", err)
 		}
 	}
-	delete(seen.memory.applied, seen.token)
 	return nil
 }
 
@@ -120,6 +170,7 @@ func (seen *firewallSeen) confirm(ctx context.Context) error {
 		return err
 	}
 	if err := seen.prove(ctx); err != nil {
+		seen.memory.tried[seen.armed()] = true
 		return reconcile.Fail(FirewallCutOffReason, fmt.Errorf("%w; unless a new connection succeeds, the old rules come back within %d s",
 			err, firewall.GuardSeconds))
 	}
@@ -135,6 +186,7 @@ func (seen *firewallSeen) confirm(ctx context.Context) error {
 			return reconcile.Wait(FirewallRollingBackReason, shortly, errRolledBackMeanwhile)
 		}
 	}
+	seen.memory.armed = ""
 	return nil
 }
 
@@ -180,4 +232,13 @@ func (seen *firewallSeen) prove(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// cutOff takes down that Phoenix does not reach the site with rules that it armed and that are not confirmed.
+func (seen *firewallSeen) cutOff(err error) {
+	m := seen.memory
+	unconfirmed := m.armed != "" && seen.now.Sub(m.armedAt) <= firewall.GuardSeconds*time.Second
+	if unconfirmed && (machine.IsAway(err) || proxmox.IsUnreachable(err)) {
+		m.tried[m.armed] = true
+	}
 }

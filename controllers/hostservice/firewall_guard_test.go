@@ -74,14 +74,14 @@ func TestRollback(t *testing.T) {
 func TestManagerDiesUnconfirmed(t *testing.T) {
 	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
 	w.declare(site)
-	w.until("rules wait for their confirmation", fwBecause(hostservice.FirewallUnconfirmedReason))
+	w.unconfirmed()
 	w.restart()
 	w.ready()
 
 	w.declare(func(s *v1alpha1.HostServiceSpec) {
 		s.Firewall.Datacenter.Rules = append(s.Firewall.Datacenter.Rules, accept("25"))
 	})
-	w.until("rules wait for their confirmation", fwBecause(hostservice.FirewallUnconfirmedReason))
+	w.unconfirmed()
 	w.declare(func(s *v1alpha1.HostServiceSpec) {
 		s.Firewall.Datacenter.Rules = append(s.Firewall.Datacenter.Rules, accept("26"))
 	})
@@ -94,17 +94,114 @@ func TestManagerDiesUnconfirmed(t *testing.T) {
 	w.declare(func(s *v1alpha1.HostServiceSpec) {
 		s.Firewall.Datacenter.Rules = append(s.Firewall.Datacenter.Rules, accept("27"))
 	})
-	w.until("rules wait for their confirmation", fwBecause(hostservice.FirewallUnconfirmedReason))
-	w.sim.Machine("phoenix").Advance((firewall.GuardSeconds + 2) * time.Second) // nobody was there for two minutes
+	w.unconfirmed()
+	w.longAway()
 	w.restart()
+	w.events()
+	w.ready()
+	if got := w.events(); !strings.Contains(got, "nobody was there to confirm it: try again (2 of 3)") {
+		t.Errorf("nobody was told of the rollback:\n%s", got)
+	}
+	if got := len(w.group(w.sim.Firewall().Cluster.Rules)); got != 5 {
+		t.Errorf("want 5 rules, got %d", got)
+	}
+	if _, err := w.node().ReadFile(firewall.RolledBackFile(fwOwner)); err == nil {
+		t.Error("a rollback that nobody saw is remembered")
+	}
+}
+
+func (w *fwWorld) node() *machine.Machine { return w.sim.Machine("phoenix") }
+
+// armed says whether the node waits to take something back.
+func (w *fwWorld) armed() bool {
+	_, err := w.node().ReadFile("/var/lib/phoenix/firewall-" + firewall.ID(fwOwner) + ".armed/content")
+	return err == nil
+}
+
+// longAway lets the time pass in which a change has to be confirmed, and waits until it is taken back.
+func (w *fwWorld) longAway() {
+	w.t.Helper()
+	w.node().Advance((firewall.GuardSeconds + 2) * time.Second)
+	for deadline := time.Now().Add(fwPatience); w.armed(); {
+		if time.Now().After(deadline) {
+			w.t.Fatal("the node took nothing back")
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// unconfirmed waits until new rules are in place, and a node waits to take them back.
+func (w *fwWorld) unconfirmed() {
+	w.t.Helper()
+	w.slow.Store(true)
+	defer w.slow.Store(false)
+	w.until("rules wait for their confirmation", func(s *v1alpha1.HostService) bool {
+		return w.armed() && fwBecause(hostservice.FirewallUnconfirmedReason)(s) && strings.Contains(w.message(), "not in force on node")
+	})
+}
+
+// shutOut says that with the rules in place a new connection does not succeed.
+func (w *fwWorld) shutOut(s *v1alpha1.HostService) bool {
+	return w.armed() && fwBecause(hostservice.FirewallCutOffReason)(s)
+}
+
+// TestManagerSleeps: a process that slept through the two minutes did not try to get in, and tries again.
+func TestManagerSleeps(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(site)
+	w.unconfirmed()
+	w.longAway()
+	w.ready()
+}
+
+// TestManagerDiesTimeAndAgain: a manager that dies of the rules does not put them in force for ever.
+func TestManagerDiesTimeAndAgain(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(site)
+	for range firewall.MaxAttempts {
+		w.unconfirmed()
+		w.longAway()
+		w.restart()
+	}
+	for range 2 {
+		w.until("it was taken back for good", fwBecause(hostservice.FirewallRolledBackReason))
+		if c := w.condition(v1alpha1.StalledCondition); c == nil || c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "3 times nobody was there") {
+			t.Errorf("Stalled: %+v", c)
+		}
+		w.restart()
+	}
+	if got := w.sim.Firewall(); got.Cluster.Options["enable"] == "1" || len(got.Cluster.Rules) != 0 {
+		t.Errorf("the rules are in force: %+v", got.Cluster)
+	}
+	w.declare(func(s *v1alpha1.HostServiceSpec) { s.Firewall.Datacenter.PolicyIn = v1alpha1.FirewallReject })
+	w.ready()
+}
+
+// TestCuttingRuleOfDeadManager: rules that cut Phoenix off are judged by the process that put them in force itself.
+func TestCuttingRuleOfDeadManager(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(site)
+	w.ready()
+	w.declare(lockOut)
+	w.unconfirmed()
+	w.restart()
+	w.until("a new connection fails", w.shutOut)
+	w.longAway()
+	w.until("a new connection fails again", w.shutOut)
+	w.longAway()
 	w.until("it was taken back", fwBecause(hostservice.FirewallRolledBackReason))
+	w.restart()
+	w.until("it stays so", fwBecause(hostservice.FirewallRolledBackReason))
+	if !strings.Contains(w.message(), "no new connection to the API and SSH") {
+		t.Error(w.message())
+	}
 }
 
 // TestNewSpecUnconfirmed: a change that comes while another one is not confirmed yet gets a guard of its own.
 func TestNewSpecUnconfirmed(t *testing.T) {
 	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
 	w.declare(site)
-	w.until("rules wait for their confirmation", fwBecause(hostservice.FirewallUnconfirmedReason))
+	w.unconfirmed()
 	w.declare(func(s *v1alpha1.HostServiceSpec) { s.Firewall.Datacenter.PolicyIn = v1alpha1.FirewallReject })
 	w.ready()
 	got := w.events()
@@ -149,7 +246,7 @@ func TestNodeOffline(t *testing.T) {
 func TestNodeRestartsUnconfirmed(t *testing.T) {
 	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
 	w.declare(site)
-	w.until("rules wait for their confirmation", fwBecause(hostservice.FirewallUnconfirmedReason))
+	w.unconfirmed()
 	w.sim.Machine("phoenix").Halt()
 	w.sim.Machine("phoenix").Boot()
 	w.ready()

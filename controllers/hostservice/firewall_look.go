@@ -118,7 +118,7 @@ func firstLook(ctx context.Context, site FirewallSite, owner string, nodes []str
 		m.record = firewall.Record{Owner: owner}
 	}
 	for node, l := range seen {
-		m.clean[node] = !l.Guard.Armed && !l.Guard.Running && l.Guard.RolledBack == ""
+		m.clean[node] = !l.Guard.Armed && !l.Guard.Running && l.Guard.Back.Token == ""
 		r, err := firewall.ParseRecord(owner, l.Record)
 		if err != nil {
 			return nil, fmt.Errorf("read the record on node %s: %w", node, err)

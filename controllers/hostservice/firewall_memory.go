@@ -30,6 +30,7 @@ func (m *firewallMemories) of(name types.NamespacedName) *firewallMemory {
 	if m.all[name] == nil {
 		m.all[name] = &firewallMemory{
 			levels: map[firewall.Level]levelMemory{}, dirty: map[firewall.Level]bool{}, clean: map[string]bool{}, applied: map[string]time.Time{},
+			tried: map[string]bool{},
 		}
 	}
 	return m.all[name]
@@ -54,6 +55,11 @@ type firewallMemory struct {
 	record firewall.Record
 	// applied is since when a guarded change was seen complete, by its token.
 	applied map[string]time.Time
+	// tried are the guarded changes, by token, with which this process tried to get in and did not.
+	tried map[string]bool
+	// armed is the change that this process armed last and did not confirm, and armedAt when.
+	armed   string
+	armedAt time.Time
 }
 
 type levelMemory struct {

@@ -29,6 +29,7 @@ type firewallSeen struct {
 	name     types.NamespacedName
 	site     FirewallSite
 	memory   *firewallMemory
+	session  string   // of this process
 	nodes    []string // that are online
 	allNodes []string
 	guests   map[int]proxmox.Resource
@@ -55,8 +56,11 @@ func (k *Kind) observeFirewall(ctx context.Context, s *v1alpha1.HostService) (*f
 	if !ok {
 		return nil, reconcile.Wait(FirewallHostReason, shortly, fmt.Errorf("waiting for Host/%s: not connected yet", d.host.Name))
 	}
-	seen := &firewallSeen{name: name, site: site, memory: k.firewalls.of(name), now: k.Clock.Now(), allNodes: nodesOf(d.host)}
+	seen := &firewallSeen{name: name, site: site, memory: k.firewalls.of(name), session: k.session, now: k.Clock.Now(), allNodes: nodesOf(d.host)}
 	if seen.nodes, err = guardNodes(d.host, site); err != nil {
+		if !s.DeletionTimestamp.IsZero() && s.Status.Firewall == nil {
+			return nil, nil // it never was read, so nothing was done
+		}
 		return nil, err
 	}
 	if err := seen.declare(ctx, s, d); err != nil {
@@ -66,6 +70,7 @@ func (k *Kind) observeFirewall(ctx context.Context, s *v1alpha1.HostService) (*f
 		return nil, fmt.Errorf("list guests: %w", firewallFailure(err))
 	}
 	if err := seen.read(ctx); err != nil {
+		seen.cutOff(err)
 		return seen, err
 	}
 	if !s.DeletionTimestamp.IsZero() && len(seen.steps()) == 0 {

@@ -62,12 +62,12 @@ func (seen *firewallSeen) enforced() reconcile.Condition {
 			Type: v1alpha1.EnforcedCondition, Status: metav1.ConditionFalse, Reason: reason, Message: fmt.Sprintf(format, args...),
 		}
 	}
-	text, _, rolledBack := seen.rolledBack()
+	guard, _, refused := seen.refused()
 	switch {
 	case seen.armed() != "" || len(seen.rollingBack()) > 0:
 		return no(FirewallUnconfirmedReason, "the last change is not confirmed yet")
-	case rolledBack && len(seen.plan.Guarded) > 0:
-		return no(FirewallRolledBackReason, "this was taken back: %s", text)
+	case refused && len(seen.plan.Guarded) > 0:
+		return no(FirewallRolledBackReason, "this was taken back: %s", guard.Back.Text)
 	case len(seen.plan.Prepare)+len(seen.plan.Open)+len(seen.plan.Guarded) > 0:
 		return no(FirewallApplyingReason, "the rules differ from what is declared: see status.plan")
 	case len(seen.away) > 0:

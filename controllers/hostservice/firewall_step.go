@@ -36,8 +36,13 @@ func (seen *firewallSeen) steps() []reconcile.Step {
 		return append(steps, seen.cleaning()...)
 	}
 	changes := seen.operations(FirewallApplyingReason, seen.plan.Guarded)
-	if text, node, ok := seen.rolledBack(); ok {
-		return append(steps, seen.refuseAgain(text, node, changes))
+	if nodes := seen.toJudge(); len(nodes) > 0 {
+		return append(steps, reconcile.Step{
+			Reason: FirewallRollingBackReason, Message: "note on " + strings.Join(nodes, ", ") + " that Phoenix does not get in with these rules", Do: seen.judge,
+		})
+	}
+	if guard, node, ok := seen.refused(); ok {
+		return append(steps, seen.refuseAgain(guard, node, changes))
 	}
 	return append(append(steps, seen.arming()), changes...)
 }
@@ -67,11 +72,11 @@ func (seen *firewallSeen) underGuard() []reconcile.Step {
 }
 
 func (seen *firewallSeen) arming() reconcile.Step {
-	return reconcile.Step{
-		Reason:  FirewallArmingReason,
-		Message: fmt.Sprintf("make %s ready to put the old rules back after %d s", strings.Join(seen.unready(), ", "), firewall.GuardSeconds),
-		Do:      seen.arm,
+	message := fmt.Sprintf("make %s ready to put the old rules back after %d s", strings.Join(seen.unready(), ", "), firewall.GuardSeconds)
+	if attempt := seen.attempt(); attempt > 1 {
+		message = fmt.Sprintf("the last change was taken back, and nobody was there to confirm it: try again (%d of %d); %s", attempt, firewall.MaxAttempts, message)
 	}
+	return reconcile.Step{Reason: FirewallArmingReason, Message: message, Do: seen.arm}
 }
 
 func (seen *firewallSeen) awaitRollback(nodes []string) reconcile.Step {
@@ -94,14 +99,17 @@ func (seen *firewallSeen) awaitAway() reconcile.Step {
 }
 
 // refuseAgain stands for a change that the nodes took back. It is shown in the plan and not tried again.
-func (seen *firewallSeen) refuseAgain(text, node string, changes []reconcile.Step) reconcile.Step {
+func (seen *firewallSeen) refuseAgain(guard firewall.Guard, node string, changes []reconcile.Step) reconcile.Step {
+	why := fmt.Sprintf("no new connection to the API and SSH confirmed it within %d s", firewall.GuardSeconds)
+	if !guard.Judged {
+		why = fmt.Sprintf("%d times nobody was there to confirm it within %d s", guard.Back.Attempt, firewall.GuardSeconds)
+	}
 	step := reconcile.Step{
 		Reason: FirewallRolledBackReason, Message: "put in force what was taken back",
 		Do: func(context.Context) error {
 			return reconcile.Stall(FirewallRolledBackReason, fmt.Errorf(
-				"this was taken back, because no new connection to the API and SSH confirmed it within %d s: %s; change the spec so that "+
-					"Phoenix gets in, or try the same again by deleting %s on node %s",
-				firewall.GuardSeconds, text, firewall.RolledBackFile(seen.want.Owner), node))
+				"this was taken back, because %s: %s; change the spec so that Phoenix gets in, or try the same again by deleting %s on node %s",
+				why, guard.Back.Text, firewall.RolledBackFile(seen.want.Owner), node))
 		},
 	}
 	for _, c := range changes {
@@ -121,7 +129,7 @@ func (seen *firewallSeen) cleaning() []reconcile.Step {
 	}
 	var stale []string
 	for _, node := range seen.nodes {
-		if token := seen.looks[node].Guard.RolledBack; token != "" && token != seen.token {
+		if g := seen.looks[node].Guard; g.Back.Token != "" && !g.Refused(seen.token) {
 			stale = append(stale, node)
 		}
 	}

@@ -54,9 +54,10 @@ type fwWorld struct {
 	client client.Client
 	loop   *reconcile.Loop[*v1alpha1.HostService, hostservice.Seen]
 	api    *proxmox.Client
-	// scripts counts the round trips to nodes; blind takes SSH away.
+	// scripts counts the round trips to nodes; blind takes SSH away; slow keeps rules from coming in force on the nodes.
 	scripts atomic.Int64
 	blind   atomic.Bool
+	slow    atomic.Bool
 }
 
 // nodeShell runs what comes over SSH on a node's simulated machine.
@@ -69,7 +70,11 @@ func (s nodeShell) Run(ctx context.Context, argv []string, stdin []byte) (machin
 	s.w.scripts.Add(1)
 	var out, errs bytes.Buffer
 	exit, err := s.w.sim.Machine(s.node).Session(ctx, argv, bytes.NewReader(stdin), &out, &errs)
-	return machine.Result{Stdout: out.Bytes(), Stderr: errs.Bytes(), ExitCode: exit}, err
+	text := out.String()
+	if s.w.slow.Load() {
+		text = strings.ReplaceAll(text, "running\n", "running (pending changes)\n")
+	}
+	return machine.Result{Stdout: []byte(text), Stderr: errs.Bytes(), ExitCode: exit}, err
 }
 
 func newFWWorld(t *testing.T, o pve.Options, guests ...*v1alpha1.Guest) *fwWorld {

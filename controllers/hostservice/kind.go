@@ -10,6 +10,7 @@ package hostservice
 
 import (
 	"context"
+	"crypto/rand"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -37,12 +38,14 @@ type Kind struct {
 	Config
 	handmade  handmade
 	firewalls firewallMemories
+	// session stands for this process on the nodes.
+	session string
 }
 
 var _ reconcile.Kind[*v1alpha1.HostService, Seen] = (*Kind)(nil)
 
 // New returns the kind.
-func New(c Config) *Kind { return &Kind{Config: c} }
+func New(c Config) *Kind { return &Kind{Config: c, session: rand.Text()} }
 
 // Seen is what one observation of a service found.
 type Seen struct {

@@ -7,11 +7,16 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
-// GuardSeconds is how long a change may go unconfirmed before the node takes it back.
-const GuardSeconds = 120
+const (
+	// GuardSeconds is how long a change may go unconfirmed before the node takes it back.
+	GuardSeconds = 120
+	// MaxAttempts is how often a change may be taken back before it counts as refused, although nobody was there to judge it.
+	MaxAttempts = 3
+)
 
 // Look is what one node says of the firewall's files and of the owner's guard.
 type Look struct {
@@ -32,12 +37,56 @@ type Guard struct {
 	Ticking bool
 	// Running says that the copy is being put back right now.
 	Running bool
-	// Content is the token of the change that the copy guards.
-	Content string
+	// Change is what the copy guards.
+	Change Change
 	// Pending says that the node has not put its files in force yet, or does not say so.
 	Pending bool
-	// RolledBack is the token of the change that was taken back last, and Text says in words what it was.
-	RolledBack, Text string
+	// Back is what was taken back last; without a token: nothing.
+	Back Change
+	// Judged says that who armed Back tried to get in, and did not succeed.
+	Judged bool
+}
+
+// Change is a change that a node is to take back, or took back.
+type Change struct {
+	// Token stands for what was declared, Session for the process that armed the change. Neither has a blank.
+	Token, Session string
+	// Attempt counts from 1 how often the change was armed and then taken back.
+	Attempt int
+	// Text says in words what it is.
+	Text string
+}
+
+// line is a change as a node keeps it. What it holds needs no quotes within a shell's single ones.
+func (c Change) line(judged bool) string {
+	verdict := "open"
+	if judged {
+		verdict = "judged"
+	}
+	return fmt.Sprintf("%s %s %d %s %s", c.Token, c.Session, c.Attempt, verdict, base64.StdEncoding.EncodeToString([]byte(c.Text)))
+}
+
+// parseChange reads a line. One that somebody spoilt stands for no change that is known.
+func parseChange(line string) (c Change, judged bool) {
+	words := strings.SplitN(line, " ", 5)
+	if len(words) < 4 {
+		return Change{Token: words[0]}, false
+	}
+	attempt, err := strconv.Atoi(words[2])
+	if err != nil {
+		return Change{Token: words[0]}, false
+	}
+	c = Change{Token: words[0], Session: words[1], Attempt: attempt}
+	if text, err := base64.StdEncoding.DecodeString(words[len(words)-1]); err == nil && len(words) == 5 {
+		c.Text = string(text)
+	}
+	return c, words[3] == "judged"
+}
+
+// Refused says whether the change of that token was taken back for good: with it Phoenix does not get in, or it was taken
+// back again and again.
+func (g Guard) Refused(token string) bool {
+	return g.Back.Token == token && (g.Judged || g.Back.Attempt >= MaxAttempts)
 }
 
 // Paths of one owner on a node.
@@ -108,7 +157,7 @@ func (l *Look) take(word, rest string) error {
 		l.Ours[rest] = true
 	case "armed":
 		l.Guard.Armed = true
-		l.Guard.Content, _, _ = strings.Cut(rest, " ")
+		l.Guard.Change, _ = parseChange(rest)
 	case "timer":
 		l.Guard.Ticking = rest == "active"
 	case "service":
@@ -116,11 +165,7 @@ func (l *Look) take(word, rest string) error {
 	case "status":
 		l.Guard.Pending = !strings.HasPrefix(rest, "Status:") || strings.Contains(rest, "pending changes")
 	case "rolledback":
-		token, text, _ := strings.Cut(rest, " ")
-		l.Guard.RolledBack = token
-		var words []byte
-		words, err = base64.StdEncoding.DecodeString(text)
-		l.Guard.Text = string(words)
+		l.Guard.Back, l.Guard.Judged = parseChange(rest)
 	case "record":
 		l.Record, err = base64.StdEncoding.DecodeString(rest)
 	case "end":
@@ -173,9 +218,9 @@ done
 if [ "$changed" = 1 ]; then cat @COPIES@/content > @MARKER@.new && mv @MARKER@.new @MARKER@ || exit 1; fi
 rm -rf @COPIES@
 END_OF_RESTORE
-rm -f @MARKER@
 sync
 mv @COPIES@.new @COPIES@
+rm -f @MARKER@
 `
 
 // The unit has another name each time: systemd may still know the one that was stopped.
@@ -184,18 +229,41 @@ echo "$unit" > @COPIES@/unit
 systemd-run --quiet --collect --unit="$unit" --on-active=@SECONDS@ --timer-property=AccuracySec=1s -p Restart=on-failure -p RestartSec=10 /bin/sh @COPIES@/restore
 `
 
-// ArmScript copies the files, which are paths below /etc/pve, and starts the timer that puts them back. The token stands
-// for the change, and text says it in words. It exits with 5 when a copy waits already.
-func ArmScript(owner, token, text string, files []string) string {
-	script := strings.NewReplacer(
-		"@FILES@", strings.Join(files, " "), "@CONTENT@", token+" "+base64.StdEncoding.EncodeToString([]byte(text)),
-	).Replace(armScript)
+// ArmScript copies the files, which are paths below /etc/pve, and starts the timer that puts them back. What was taken back
+// before is forgotten: the change's attempt goes on counting. It exits with 5 when a copy waits already.
+func ArmScript(owner string, c Change, files []string) string {
+	script := strings.NewReplacer("@FILES@", strings.Join(files, " "), "@CONTENT@", c.line(false)).Replace(armScript)
 	return pathsOf(owner).fill(script + startTimer)
 }
 
-// RearmScript starts the timer again over copies that wait.
-func RearmScript(owner string) string {
-	return pathsOf(owner).fill("set -eu\numask 077\nexport LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin\n[ -d @COPIES@ ] || exit 0\n" + startTimer)
+const rearmScript = `set -eu
+umask 077
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+[ -d @COPIES@ ] || exit 0
+read -r token session rest < @COPIES@/content
+echo "$token @SESSION@ $rest" > @COPIES@/content.new
+mv @COPIES@/content.new @COPIES@/content
+`
+
+// RearmScript starts the timer again over copies that wait, in the name of another session.
+func RearmScript(owner, session string) string {
+	return pathsOf(owner).fill(strings.ReplaceAll(rearmScript, "@SESSION@", session) + startTimer)
+}
+
+const judgeScript = `set -eu
+umask 077
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+[ "$(cat @MARKER@ 2>/dev/null)" = '@FROM@' ] || exit 0
+echo '@TO@' > @MARKER@.new
+sync
+mv @MARKER@.new @MARKER@
+`
+
+// JudgeScript notes that with a change that was taken back Phoenix did not get in. It does nothing when the node does not
+// speak of that change any more.
+func JudgeScript(owner string, c Change) string {
+	script := strings.NewReplacer("@FROM@", c.line(false), "@TO@", c.line(true)).Replace(judgeScript)
+	return pathsOf(owner).fill(script)
 }
 
 const confirmScript = `set -eu
@@ -232,7 +300,7 @@ func RecordScript(r Record) string {
 	return p.fill(strings.ReplaceAll(recordScript, "@TEXT@", base64.StdEncoding.EncodeToString(r.Text())))
 }
 
-// ForgetScript takes away what is left of an owner on a node.
+// ForgetScript takes away what a node says of the last change that it took back.
 func ForgetScript(owner string) string {
-	return pathsOf(owner).fill("rm -f @RECORD@ @RECORD@.new @MARKER@ @MARKER@.new\n")
+	return pathsOf(owner).fill("rm -f @MARKER@ @MARKER@.new\n")
 }

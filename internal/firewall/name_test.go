@@ -79,13 +79,13 @@ func TestLevels(t *testing.T) {
 
 // TestLooks: what a node says is read in full or not at all.
 func TestLooks(t *testing.T) {
-	text := "0123  firewall/cluster.fw\nours firewall/cluster.fw\narmed abc dGV4dA==\ntimer active\nservice inactive\n" +
-		"status Status: enabled/running\nrolledback def dGV4dA==\nrecord e30=\nend\n"
+	text := "0123  firewall/cluster.fw\nours firewall/cluster.fw\narmed abc S2 2 open dGV4dA==\ntimer active\nservice inactive\n" +
+		"status Status: enabled/running\nrolledback def S1 3 judged dGV4dA==\nrecord e30=\nend\n"
 	l, err := ParseLook(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Guard{Armed: true, Ticking: true, Content: "abc", RolledBack: "def", Text: "text"}
+	want := Guard{Armed: true, Ticking: true, Change: Change{"abc", "S2", 2, "text"}, Back: Change{"def", "S1", 3, "text"}, Judged: true}
 	if l.Guard != want || l.Digests["firewall/cluster.fw"] != "0123" || !l.Ours["firewall/cluster.fw"] || string(l.Record) != "{}" {
 		t.Errorf("%+v", l)
 	}
