@@ -32,7 +32,7 @@ func (d *draft) power() []reconcile.Step {
 	case d.seen.template:
 		return nil
 	case wanted && !running:
-		return []reconcile.Step{d.withSnippet(d.start(), d.now["cicustom"])}
+		return []reconcile.Step{d.startable(d.start())}
 	case !wanted && running && d.isControlPlane():
 		d.refuse(d.keepsControlPlane("stopped").differs(string(v1alpha1.PowerRunning), string(v1alpha1.PowerStopped)))
 		return nil

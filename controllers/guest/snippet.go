@@ -120,15 +120,36 @@ func (d *draft) snippetOf(cicustom string) string {
 	return m[1]
 }
 
-// withSnippet places the VM's snippet before a step that needs it: one that names it, or a start, which would fail without
-// the file after a move to another node.
+// withSnippet places the VM's snippet before a step that names it.
 func (d *draft) withSnippet(s reconcile.Step, cicustom string) reconcile.Step {
 	return d.beside(s, cicustom, "place", placeScript)
 }
 
-// withoutSnippet takes the VM's snippet away before a step that destroys the VM.
+// startable places the VM's snippet before a start, which would fail without the file after a move to another node. As a
+// rule it is there: a node that SSH does not reach keeps no VM from its start.
+func (d *draft) startable(s reconcile.Step) reconcile.Step {
+	return d.tried(s, d.withSnippet(reconcile.Step{}, d.now["cicustom"]))
+}
+
+// withoutSnippet takes the VM's snippet away before a step that destroys the VM. A node that SSH does not reach keeps no VM
+// from its end: what stays is the same for every VM, and goes with the next one of this VMID.
 func (d *draft) withoutSnippet(s reconcile.Step) reconcile.Step {
-	return d.beside(s, d.now["cicustom"], "remove", removeScript)
+	return d.tried(s, d.beside(reconcile.Step{}, d.now["cicustom"], "remove", removeScript))
+}
+
+// tried takes another step before a step, however it ends.
+func (d *draft) tried(s, first reconcile.Step) reconcile.Step {
+	if first.Do == nil {
+		return s
+	}
+	do := s.Do
+	s.Do = func(ctx context.Context) error {
+		limited, cancel := context.WithTimeout(ctx, rootTimeout)
+		_ = first.Do(limited) // the step itself says what it lacks
+		cancel()
+		return do(ctx)
+	}
+	return s
 }
 
 const (
@@ -141,7 +162,8 @@ mv -f -- "$folder/.$file.new" "$folder/$file"`
 	removeScript = `rm -f -- "$folder/$file" "$folder/.$file.new"`
 )
 
-// beside runs a script for the VM's own snippet on the VM's node before a step. Without SSH, the step is taken alone.
+// beside runs a script for the VM's own snippet on the VM's node before a step, which may do nothing itself. Without SSH,
+// the step is taken alone.
 func (d *draft) beside(s reconcile.Step, cicustom, verb, script string) reconcile.Step {
 	storage, seen, do := d.snippetOf(cicustom), d.seen, s.Do
 	if storage == "" || !seen.hasShell {
@@ -159,6 +181,9 @@ func (d *draft) beside(s reconcile.Step, cicustom, verb, script string) reconcil
 			if err := runSnippet(ctx, seen.shell, at.Folder, snippetFile(d.vmid()), script); err != nil {
 				return fmt.Errorf("%s snippet %s: %w", verb, at.Volume(snippetFile(d.vmid())), err)
 			}
+		}
+		if do == nil {
+			return nil
 		}
 		return do(ctx)
 	}

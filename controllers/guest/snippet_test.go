@@ -20,6 +20,7 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
+	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
 )
 
 func born(s *v1alpha1.GuestSpec) { s.CloudInit, s.Agent = &v1alpha1.CloudInit{}, ptr(true) }
@@ -153,5 +154,56 @@ func TestSnippetScripts(t *testing.T) {
 	}
 	if err := runSnippet(t.Context(), here{}, "/dev/null", "phoenix-103.yaml", placeScript); err == nil {
 		t.Error("a folder that cannot be made is an error")
+	}
+}
+
+// snippetReader lists one storage of snippets, or fails.
+type snippetReader struct {
+	Reader
+	err error
+}
+
+func (r snippetReader) SnippetStorages(context.Context) ([]proxmox.SnippetStorage, error) {
+	return []proxmox.SnippetStorage{{Name: "local", Folder: "/var/lib/vz/snippets"}}, r.err
+}
+
+// refusing is a node whose SSH does not let anybody in.
+type refusing struct{ err error }
+
+func (r refusing) Run(context.Context, []string, []byte) (machine.Result, error) {
+	return machine.Result{}, r.err
+}
+
+// TestSnippetCannotBeReached: what needs the file waits for it; a start and an end do not.
+func TestSnippetCannotBeReached(t *testing.T) {
+	const own = "vendor=local:snippets/phoenix-103.yaml"
+	refused := errors.New("ssh: unable to authenticate")
+	for _, c := range []struct {
+		reason          string
+		listed, reached error
+	}{
+		{"the node refuses the key", nil, refused},
+		{"the node is away", nil, machine.Away(refused)},
+		{"the storages are not to be listed", refused, nil},
+	} {
+		seen := presentSeen(vm, config{"cicustom": own})
+		seen.shell, seen.hasShell = refusing{c.reached}, true
+		seen.site.Reader = snippetReader{err: c.listed}
+		d := newDraft(newGuest(vm, born), seen)
+		for _, s := range []struct {
+			name  string
+			with  func(reconcile.Step) reconcile.Step
+			taken bool
+		}{
+			{"configure", func(s reconcile.Step) reconcile.Step { return d.withSnippet(s, own) }, false},
+			{"start", d.startable, true},
+			{"destroy", d.withoutSnippet, true},
+		} {
+			taken := false
+			err := s.with(reconcile.Step{Do: func(context.Context) error { taken = true; return nil }}).Do(t.Context())
+			if taken != s.taken || (err == nil) != s.taken {
+				t.Errorf("%s: %s was taken: %t, %v", c.reason, s.name, taken, err)
+			}
+		}
 	}
 }
