@@ -74,7 +74,7 @@ func TestJobScripts(t *testing.T) {
 		args           []string
 		there          []string // before
 		interrupted    bool
-		stale          bool // the lists name files that are gone
+		stale          bool   // the lists name files that are gone
 		want           string // is installed afterwards
 		fails          bool
 	}{
