@@ -17,16 +17,16 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
 )
 
-// client calls the site's API with its token, every time on a connection of its own: a firewall lets old ones live.
-type client struct {
+// caller calls the site's API with its token, every time on a connection of its own: a firewall lets old ones live.
+type caller struct {
 	http        *http.Client
 	root, token string
 }
 
-func newClient(s *pve.Server) *client {
+func newCaller(s *pve.Server) *caller {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(s.CAPEM)
-	return &client{
+	return &caller{
 		root: s.URL + "/api2/json", token: "PVEAPIToken=" + s.TokenID + "=" + s.TokenSecret,
 		http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 			// The certificate is for the addresses that a simulated site has by itself.
@@ -36,7 +36,7 @@ func newClient(s *pve.Server) *client {
 }
 
 // call makes one request; the answer's data goes to out.
-func (c *client) call(method, path string, params url.Values, out any) error {
+func (c *caller) call(method, path string, params url.Values, out any) error {
 	target, body := c.root+path, io.Reader(nil)
 	if method == "GET" || method == "DELETE" {
 		target += "?" + params.Encode()
@@ -68,7 +68,7 @@ func (c *client) call(method, path string, params url.Values, out any) error {
 }
 
 // task makes a request that starts a task, and waits for its end.
-func (c *client) task(method, path string, params url.Values) error {
+func (c *caller) task(method, path string, params url.Values) error {
 	var upid string
 	if err := c.call(method, path, params, &upid); err != nil {
 		return err

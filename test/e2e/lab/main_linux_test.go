@@ -33,7 +33,7 @@ const (
 // site is the lab of all tests here, and api its API as an administrator calls it.
 var (
 	site *lab.Lab
-	api  *client
+	api  *caller
 )
 
 func TestMain(m *testing.M) {
@@ -54,7 +54,7 @@ func stage(m *testing.M) int {
 		return 1
 	}
 	fmt.Printf("the lab was up after %.1f s\n", time.Since(began).Seconds())
-	api = newClient(site.Site)
+	api = newCaller(site.Site)
 	exit := m.Run()
 	if err := site.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop lab:", err)
@@ -80,7 +80,7 @@ func victim() int {
 		fmt.Fprintln(os.Stderr, "start lab:", err)
 		return 1
 	}
-	if err := newClient(l.Site).boot(container(101, "")); err != nil {
+	if err := newCaller(l.Site).boot(container(101, "")); err != nil {
 		fmt.Fprintln(os.Stderr, "make guest:", err)
 		return 1
 	}
@@ -142,7 +142,7 @@ func container(vmid int, net string, more ...string) url.Values {
 func address(vmid int) string { return fmt.Sprintf("10.0.0.%d", vmid%1000) }
 
 // boot makes and starts a container.
-func (c *client) boot(v url.Values) error {
+func (c *caller) boot(v url.Values) error {
 	if err := c.task("POST", "/nodes/phoenix/lxc", v); err != nil {
 		return err
 	}
