@@ -77,6 +77,11 @@ func (d *draft) mounting() []reconcile.Step {
 		var err error
 		adopt := d.guest.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned
 		reason = MountingReason
+		if taken := m.taken(); len(taken) > 0 && !adopt {
+			d.refuse(fail(ForeignFileReason, "nfsMounts", "mounted already, and not by Phoenix: %s: unmount it in VM %d, or set adoptionPolicy: IfUnowned to have it replaced",
+				strings.Join(taken, ", "), d.seen.ref.VMID))
+			return nil
+		}
 		if todo, err = machine.Plan(m.owner, m.want, m.seen, machine.PlanOptions{Adopt: adopt}); err != nil {
 			d.refuse(d.unmounted(err))
 			return nil
@@ -153,6 +158,17 @@ func (m *mounts) file(path string) []byte {
 		}
 	}
 	return nil
+}
+
+// taken names what else is mounted on the paths that no unit file of /etc speaks for: an entry of fstab, or a mount by hand.
+func (m *mounts) taken() []string {
+	var taken []string
+	for _, p := range m.seen.Probes {
+		if _, written := m.seen.Contents[unitFolder+mountUnit(p.Name)]; !written && !p.OK && p.ExitCode == 0 && p.Output != "" {
+			taken = append(taken, fmt.Sprintf("%s on %s", excerpt(p.Output), p.Name))
+		}
+	}
+	return taken
 }
 
 // missing are the paths on which the wanted source is not mounted.

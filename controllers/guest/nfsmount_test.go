@@ -164,6 +164,16 @@ func TestNFSMountFaults(t *testing.T) {
 			because(guest.ForeignFileReason), func(w *nfsWorld) {
 				w.change("db", func(g *v1alpha1.Guest) { g.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned })
 			}},
+		{"something else is mounted there", func(w *nfsWorld) {
+			w.client.Shell(t.Context(), "mkdir -p /mnt/media && mount -t tmpfs theirs /mnt/media && echo data >/mnt/media/theirs", strings.NewReader(""), t.Output(), t.Output())
+		}, func(g *v1alpha1.Guest) bool {
+			return because(guest.ForeignFileReason)(g) && strings.Contains(meta.FindStatusCondition(g.Status.Conditions, v1alpha1.ReadyCondition).Message, "theirs on /mnt/media")
+		}, func(w *nfsWorld) {
+			if text, err := w.client.ReadFile("/mnt/media/theirs"); err != nil || text != "data\n" {
+				t.Errorf("it stays: %q, %v", text, err)
+			}
+			w.client.Shell(t.Context(), "umount /mnt/media", strings.NewReader(""), t.Output(), t.Output())
+		}},
 		{"no Debian", func(w *nfsWorld) { w.must(w.client.WriteFile("/etc/os-release", "ID=fedora\n", 0o644)) },
 			stalledBy(guest.UnsupportedReason), func(w *nfsWorld) {
 				w.must(w.client.WriteFile("/etc/os-release", "ID=debian\nVERSION_ID=12\n", 0o644))
