@@ -89,7 +89,7 @@ func (h *house) loops() error {
 	reconcile.Register(h.graph, "Host", hosts, newHost, func() client.ObjectList { return &v1alpha1.HostList{} })
 	reconcile.Register(h.graph, "Guest", guests, newGuest, func() client.ObjectList { return &v1alpha1.GuestList{} })
 	services := hostservice.New(hostservice.Config{
-		Reader: h.mgr.GetClient(), Machine: h.serviceMachine, Firewall: h.firewall, Clock: h.opts.Clock,
+		Reader: h.mgr.GetClient(), Machine: h.serviceMachine, Firewall: h.firewall, Mark: guest.Tag, Clock: h.opts.Clock,
 	})
 	reconcile.Register(h.graph, "HostService", services, newHostService, func() client.ObjectList { return &v1alpha1.HostServiceList{} })
 

@@ -63,11 +63,12 @@ func (k *Kind) observeFirewall(ctx context.Context, s *v1alpha1.HostService) (*f
 		}
 		return nil, err
 	}
-	if err := seen.declare(ctx, s, d); err != nil {
-		return nil, err
-	}
 	if seen.guests, err = site.Guests(ctx); err != nil {
 		return nil, fmt.Errorf("list guests: %w", firewallFailure(err))
+	}
+	k.locate(d, seen.guests)
+	if err := seen.declare(ctx, s, d); err != nil {
+		return nil, err
 	}
 	if err := seen.read(ctx); err != nil {
 		seen.cutOff(err)
@@ -77,6 +78,24 @@ func (k *Kind) observeFirewall(ctx context.Context, s *v1alpha1.HostService) (*f
 		k.firewalls.forget(seen.name)
 	}
 	return seen, nil
+}
+
+// locate finds the Guests by their marks that were not looked at since their statuses were lost: they have their rules, and
+// keep them.
+func (k *Kind) locate(d declared, guests map[int]proxmox.Resource) {
+	for i := range d.guests {
+		g := &d.guests[i]
+		if g.Status.VMID != nil && g.Status.Node != "" {
+			continue
+		}
+		mark := k.Mark(d.host, g)
+		for vmid, r := range guests {
+			if slices.Contains(r.Tags, mark) {
+				id := int32(vmid)
+				g.Status.VMID, g.Status.Node = &id, r.Node
+			}
+		}
+	}
 }
 
 // declare renders the spec. What is being deleted wants nothing.

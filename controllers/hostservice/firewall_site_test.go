@@ -10,8 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/controllers/guest"
 	"github.com/phoenix-hypervisor/phoenix/controllers/hostservice"
 	"github.com/phoenix-hypervisor/phoenix/internal/firewall"
 	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
@@ -35,6 +37,34 @@ func site(s *v1alpha1.HostServiceSpec) {
 	}
 	s.Firewall.Nodes = []v1alpha1.FirewallNode{{Name: "phoenix", Rules: []v1alpha1.FirewallRule{accept("9100")}}}
 	s.Firewall.Guests = []v1alpha1.FirewallGuest{{Name: "nginx", Enabled: fwPtr(true), PolicyIn: v1alpha1.FirewallDrop, Rules: []v1alpha1.FirewallRule{accept("443")}}}
+}
+
+// TestFirewallKeepsWhatIsNotLookedAtYet: statuses are lost, as when a repository is applied to a new cluster. The guests
+// are there, and keep their rules although no Guest has been looked at.
+func TestFirewallKeepsWhatIsNotLookedAtYet(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	var h v1alpha1.Host
+	var g v1alpha1.Guest
+	for name, obj := range map[string]client.Object{"home": &h, "nginx": &g} {
+		if err := w.client.Get(t.Context(), types.NamespacedName{Namespace: fwNamespace, Name: name}, obj); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.sim.SetConfig(101, "tags", guest.Tag(&h, &g)); err != nil {
+		t.Fatal(err)
+	}
+	w.declare(site)
+	w.ready()
+	g.Status.VMID, g.Status.Node = nil, ""
+	if err := w.client.Status().Update(t.Context(), &g); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	w.sim.ForgetRequests()
+	w.pass()
+	if writes := w.sim.Writes(); len(writes) > 0 {
+		t.Errorf("rules of a guest were touched before its Guest was looked at: %v", writes)
+	}
 }
 
 // TestFirewall: a site is put in force, changed, drifts and is taken away again.

@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/controllers/guest"
 	"github.com/phoenix-hypervisor/phoenix/controllers/hostservice"
 	"github.com/phoenix-hypervisor/phoenix/internal/firewall"
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
@@ -139,7 +140,7 @@ func (w *fwWorld) restart() {
 	}
 	w.api = api
 	kind := hostservice.New(hostservice.Config{
-		Reader: w.client, Clock: clock.RealClock{},
+		Reader: w.client, Clock: clock.RealClock{}, Mark: guest.Tag,
 		Machine:  func(context.Context, *v1alpha1.HostService) (*machine.Machine, error) { return nil, nil },
 		Firewall: func(types.NamespacedName) (hostservice.FirewallSite, bool) { return w.site(), true },
 	})
@@ -172,7 +173,10 @@ func (w *fwWorld) site() hostservice.FirewallSite {
 		Guests: func(ctx context.Context) (map[int]proxmox.Resource, error) {
 			found := map[int]proxmox.Resource{}
 			for _, g := range w.sim.Guests() {
-				found[g.VMID] = proxmox.Resource{Ref: proxmox.Ref{Node: g.Node, Type: proxmox.GuestType(g.Kind), VMID: g.VMID}}
+				found[g.VMID] = proxmox.Resource{
+					Ref:  proxmox.Ref{Node: g.Node, Type: proxmox.GuestType(g.Kind), VMID: g.VMID},
+					Tags: proxmox.ParseTags(g.Options["tags"]),
+				}
 			}
 			return found, nil
 		},

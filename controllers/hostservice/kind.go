@@ -29,6 +29,8 @@ type Config struct {
 	Machine func(ctx context.Context, s *v1alpha1.HostService) (*machine.Machine, error)
 	// Firewall returns the Proxmox firewall of a Host; false: the Host was not reached yet.
 	Firewall func(host types.NamespacedName) (FirewallSite, bool)
+	// Mark returns the tag that a Guest's guest bears in Proxmox VE.
+	Mark func(host *v1alpha1.Host, guest *v1alpha1.Guest) string
 	// Clock tells the time.
 	Clock clock.PassiveClock
 }

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/controllers/guest"
 	"github.com/phoenix-hypervisor/phoenix/controllers/hostservice"
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
@@ -113,7 +114,7 @@ func newSVCWorld(t *testing.T, installed []string, objects ...client.Object) *sv
 func (w *svcWorld) restart() {
 	run := machine.New(w.door, machine.Options{Clock: atOnce{}})
 	kind := hostservice.New(hostservice.Config{
-		Reader: w.client, Clock: clock.RealClock{},
+		Reader: w.client, Clock: clock.RealClock{}, Mark: guest.Tag,
 		Machine:  func(context.Context, *v1alpha1.HostService) (*machine.Machine, error) { return run, nil },
 		Firewall: func(types.NamespacedName) (hostservice.FirewallSite, bool) { return hostservice.FirewallSite{}, false },
 	})
