@@ -74,16 +74,10 @@ func (d *draft) mounting() []reconcile.Step {
 	}
 	reason, todo := UnmountingReason, machine.Clear(m.owner, m.seen)
 	if len(m.want.Files) > 0 {
-		var err error
-		adopt := d.guest.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned
+		var refused *refusal
 		reason = MountingReason
-		if taken := m.taken(); len(taken) > 0 && !adopt {
-			d.refuse(fail(ForeignFileReason, "nfsMounts", "mounted already, and not by Phoenix: %s: unmount it in VM %d, or set adoptionPolicy: IfUnowned to have it replaced",
-				strings.Join(taken, ", "), d.seen.ref.VMID))
-			return nil
-		}
-		if todo, err = machine.Plan(m.owner, m.want, m.seen, machine.PlanOptions{Adopt: adopt}); err != nil {
-			d.refuse(d.unmounted(err))
+		if todo, refused = d.planMounts(m); refused != nil {
+			d.refuse(refused)
 			return nil
 		}
 	}
@@ -108,6 +102,20 @@ func (d *draft) mounting() []reconcile.Step {
 		d.refuse(fail(MountFailedReason, "nfsMounts", "not mounted, although all is as it should be: %s; see what is mounted there by hand", strings.Join(missing, ", ")))
 	}
 	return steps
+}
+
+// planMounts plans what nfsMounts want. What is mounted by fstab or by hand stays, unless it is to be taken over.
+func (d *draft) planMounts(m *mounts) ([]machine.Step, *refusal) {
+	adopt := d.guest.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned
+	if taken := m.taken(); len(taken) > 0 && !adopt {
+		return nil, fail(ForeignFileReason, "nfsMounts", "mounted already, and not by Phoenix: %s: unmount it in VM %d, or set adoptionPolicy: IfUnowned to have it replaced",
+			strings.Join(taken, ", "), d.seen.ref.VMID)
+	}
+	todo, err := machine.Plan(m.owner, m.want, m.seen, machine.PlanOptions{Adopt: adopt})
+	if err != nil {
+		return nil, d.unmounted(err)
+	}
+	return todo, nil
 }
 
 // unmounted refuses what cannot be planned.
