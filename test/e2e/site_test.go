@@ -6,6 +6,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -35,8 +36,8 @@ func TestReferenceSite(t *testing.T) {
 	w.killUntilReady()
 	w.isReference()
 	w.noSecrets()
-	before := w.Site.Guests()
 	w.kill()
+	before, changes := w.Site.Guests(), w.changesInside()
 
 	fresh := open(t, pve.Options{})
 	fresh.Site, w.Site = w.Site, fresh.Site
@@ -45,10 +46,13 @@ func TestReferenceSite(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh.start()
-	fresh.allReady()
+	fresh.settled()
 	fresh.isReference()
 	if writes := fresh.Site.Writes(); len(writes) > 0 {
 		t.Errorf("a new control plane wrote to the site: %v", writes)
+	}
+	if diff := cmp.Diff(changes, fresh.changesInside()); diff != "" {
+		t.Errorf("a new control plane changed machines (-before +after):\n%s", diff)
 	}
 	if diff := cmp.Diff(before, fresh.Site.Guests()); diff != "" {
 		t.Errorf("a new control plane changed guests (-before +after):\n%s", diff)
@@ -56,17 +60,59 @@ func TestReferenceSite(t *testing.T) {
 	fresh.noSecrets()
 }
 
-// killUntilReady kills every manager at its first write, until nothing is left to write.
+// changesInside counts what was changed on the node and in the guests.
+func (w *theatre) changesInside() map[string]int {
+	changes := map[string]int{"phoenix": w.Site.Machine("phoenix").Writes()}
+	for vmid := range reference {
+		changes[fmt.Sprint(vmid)] = w.Site.GuestMachine(vmid).Writes()
+	}
+	return changes
+}
+
+// mostKills bounds the time that the test takes.
+const mostKills = 40
+
+// killUntilReady kills every manager at its first write, until nothing is left to write or it was killed often enough.
 func (w *theatre) killUntilReady() {
 	w.Helper()
 	kills := 0
-	for w.writes() {
+	for kills < mostKills && w.writes() {
 		w.kill()
 		kills++
 	}
 	if w.Logf("killed %d times", kills); kills < len(reference) {
 		w.Errorf("the manager was killed %d times only", kills)
 	}
+	if kills == mostKills {
+		w.start()
+		w.settled()
+	}
+}
+
+// settled waits until all is Ready and nothing was written for a while.
+func (w *theatre) settled() {
+	w.Helper()
+	const quiet = 5 * time.Second
+	last, since := -1, time.Now()
+	w.until("all is Ready and at rest", func() error {
+		writes := len(w.Site.Writes())
+		for _, n := range w.changesInside() {
+			writes += n
+		}
+		if writes != last {
+			last, since = writes, time.Now()
+		}
+		states, err := w.States(context.Background())
+		switch {
+		case err != nil:
+			return err
+		case !world.AllReady(states):
+			return fmt.Errorf("%+v", states)
+		case time.Since(since) < quiet:
+			return errors.New("it goes on")
+		}
+		return nil
+	})
 }
 
 // writes starts the manager and says whether it wrote something before all was Ready.

@@ -5,6 +5,7 @@ package pve
 
 import (
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -27,8 +28,11 @@ type Request struct {
 	index int
 }
 
-// IsWrite tells whether the request would change something.
-func (r Request) IsWrite() bool { return r.Method != http.MethodGet && r.Path != "/access/ticket" }
+// IsWrite tells whether the request would change something of the site. What a command changes that the guest agent runs
+// is for the guest's machine to count: GuestMachine(vmid).Writes().
+func (r Request) IsWrite() bool {
+	return r.Method != http.MethodGet && r.Path != "/access/ticket" && !strings.HasSuffix(r.Path, "/agent/exec")
+}
 
 func (s *Server) record(r *http.Request, path string) *Request {
 	s.mu.Lock()
