@@ -45,6 +45,7 @@ type NFS struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:XValidation:rule="self.all(e, self.exists_one(f, f.path == e.path))",message="exports[].path must differ from each other: one directory has one list of clients"
+	// +kubebuilder:validation:XValidation:rule="self.all(e, !self.exists(f, e.path.startsWith(f.path + '/')))",message="exports[].path must not lie within another: whoever may write the outer directory could put another one in place of the inner"
 	Exports []NFSExport `json:"exports,omitempty"`
 }
 

@@ -89,6 +89,7 @@ func TestNFSRefused(t *testing.T) {
 		{"a mode of decimals", export(`{name: a, path: /srv/a, mode: "0789", clients: [{cidr: 10.0.0.0/24}]}`), "spec.nfs.exports[0].mode", "octal"},
 		{"an owner with a colon", export(`{name: a, path: /srv/a, owner: "root:root", clients: [{cidr: 10.0.0.0/24}]}`), "spec.nfs.exports[0].owner", "name or number"},
 		{"a directory twice", export(`{name: a, path: /srv/a, clients: [{cidr: 10.0.0.0/24}]}, {name: b, path: /srv/a, clients: [{cidr: 10.0.1.0/24}]}`), "spec.nfs.exports", "must differ from each other"},
+		{"a directory within another", export(`{name: a, path: /srv/a, clients: [{cidr: 10.0.0.0/24}]}, {name: b, path: /srv/a/b, clients: [{cidr: 10.0.1.0/24}]}`), "spec.nfs.exports", "must not lie within another"},
 		{"a name twice", export(`{name: a, path: /srv/a, clients: [{cidr: 10.0.0.0/24}]}, {name: a, path: /srv/b, clients: [{cidr: 10.0.1.0/24}]}`), "spec.nfs.exports[1]", "Duplicate value"},
 		{"another server", `nfs: {server: unfs3}`, "spec.nfs.server", `"Kernel", "Ganesha"`},
 		{"a squash by its option", export(`{name: a, path: /srv/a, clients: [{cidr: 10.0.0.0/24, squash: no_root_squash}]}`), "spec.nfs.exports[0].clients[0].squash", `"Root", "All", "None"`},
