@@ -4,6 +4,7 @@
 package hostservice
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,11 +37,17 @@ func (seen *firewallSeen) armed() string {
 	return ""
 }
 
-// unready are the nodes that would not take the present change back.
+// unready are the nodes that would not take the present change back. Once it has begun, a node that was not made ready before
+// cannot be any more: its copies would be of the new rules, and it would put those back.
 func (seen *firewallSeen) unready() []string {
+	token, begun := seen.armed(), false
+	for _, node := range seen.nodes {
+		begun = begun || seen.looks[node].Guard.Begun
+	}
 	var nodes []string
 	for _, node := range seen.nodes {
-		if g := seen.looks[node].Guard; !g.Armed || !g.Ticking {
+		g := seen.looks[node].Guard
+		if g.Stopped() || !g.Armed && !begun && (token == "" || token == seen.token) {
 			nodes = append(nodes, node)
 		}
 	}
@@ -146,19 +153,32 @@ func (seen *firewallSeen) guardedText() string {
 
 // arm makes every node ready to take back what follows. Nodes that are ready stay as they are.
 func (seen *firewallSeen) arm(ctx context.Context) error {
-	delete(seen.memory.applied, seen.token)
-	delete(seen.memory.tried, seen.token)
-	seen.memory.armed, seen.memory.armedAt = seen.token, seen.now
+	m, token := seen.memory, cmp.Or(seen.armed(), seen.token)
+	delete(m.applied, token)
+	delete(m.tried, token)
+	m.armed, m.armedAt = token, seen.now
 	change := firewall.Change{Token: seen.token, Session: seen.session, Attempt: seen.attempt(), Text: seen.guardedText()}
-	script := firewall.ArmScript(seen.want.Owner, change, seen.guardedFiles())
+	script := firewall.ArmScript(seen.want.Owner, change, seen.guardedFiles(), len(seen.allNodes) == 1)
 	for _, node := range seen.unready() {
-		seen.memory.clean[node] = false
-		todo := script
 		if seen.looks[node].Guard.Armed {
-			todo = firewall.RearmScript(seen.want.Owner, seen.session)
+			continue
 		}
-		if _, _, err := run(ctx, seen.site, node, todo); err != nil {
+		m.clean[node] = false
+		if _, _, err := run(ctx, seen.site, node, script); err != nil {
 			return fmt.Errorf("arm the rollback: %w", err)
+		}
+	}
+	return seen.rearm(ctx)
+}
+
+// rearm starts the timers again that should run and do not.
+func (seen *firewallSeen) rearm(ctx context.Context) error {
+	for _, node := range seen.nodes {
+		if !seen.looks[node].Guard.Stopped() {
+			continue
+		}
+		if _, _, err := run(ctx, seen.site, node, firewall.RearmScript(seen.want.Owner, seen.session)); err != nil {
+			return fmt.Errorf("arm the rollback again: %w", err)
 		}
 	}
 	return nil
@@ -186,6 +206,7 @@ func (seen *firewallSeen) confirm(ctx context.Context) error {
 			return reconcile.Wait(FirewallRollingBackReason, shortly, errRolledBackMeanwhile)
 		}
 	}
+	delete(seen.memory.tried, seen.armed())
 	seen.memory.armed = ""
 	return nil
 }

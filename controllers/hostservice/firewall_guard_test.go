@@ -4,7 +4,9 @@
 package hostservice_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/controllers/hostservice"
 	"github.com/phoenix-hypervisor/phoenix/internal/firewall"
+	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/machine"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
 )
@@ -413,5 +416,137 @@ func TestCluster(t *testing.T) {
 	w.until("it was taken back", fwBecause(hostservice.FirewallRolledBackReason))
 	if got := len(w.group(w.sim.Firewall().Cluster.Rules)); got != 2 {
 		t.Errorf("want the 2 rules of before, got %d", got)
+	}
+}
+
+// TestNodeRestartsLockedOut: who is locked out may well pull the plug. The old rules come back nevertheless, with nobody's
+// help.
+func TestNodeRestartsLockedOut(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(site)
+	w.ready()
+	good := w.sim.Firewall().Cluster
+	w.declare(lockOut)
+	w.until("a new connection fails", w.shutOut)
+	w.node().Halt()
+	w.node().Boot()
+	w.longAway()
+	if diff := cmp.Diff(good, w.sim.Firewall().Cluster); diff != "" {
+		t.Errorf("the old rules are not back: %s", diff)
+	}
+	if files := w.units(); files != "" {
+		t.Errorf("the node keeps %s", files)
+	}
+}
+
+// units are the files of units that the node keeps of ours.
+func (w *fwWorld) units() string {
+	w.t.Helper()
+	var out bytes.Buffer
+	w.node().Shell(w.t.Context(), "ls /etc/systemd/system /etc/systemd/system/multi-user.target.wants | grep phoenix-", nil, &out, &out)
+	return out.String()
+}
+
+// TestNodeComesLate: a node that was not there when a change began would put back the new rules, and is not asked to.
+func TestNodeComesLate(t *testing.T) {
+	w := newFWWorld(t, pve.Options{Nodes: []string{"phoenix", "pve2"}}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(site)
+	w.ready()
+	good := w.sim.Firewall().Cluster
+	w.online("pve2", false)
+	w.declare(lockOut)
+	w.until("a new connection fails", w.shutOut)
+	w.online("pve2", true)
+	w.until("a new connection fails again", w.shutOut)
+	w.pass()
+	w.longAway()
+	w.sim.Machine("pve2").Advance((firewall.GuardSeconds + 2) * time.Second)
+	w.until("it was taken back", fwBecause(hostservice.FirewallRolledBackReason))
+	if diff := cmp.Diff(good, w.sim.Firewall().Cluster); diff != "" {
+		t.Errorf("the old rules are not back: %s", diff)
+	}
+}
+
+// TestRollbackKeepsOptions: what options were before is not forgotten with what was taken back.
+func TestRollbackKeepsOptions(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	if err := w.api.SetFirewallOptions(t.Context(), proxmox.FirewallLevel{}, "", map[string]string{"policy_in": "ACCEPT"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.declare(site)
+	w.ready()
+	w.declare(lockOut)
+	w.until("a new connection fails", w.shutOut)
+	w.longAway()
+	w.until("it was taken back", fwBecause(hostservice.FirewallRolledBackReason))
+	w.declare(func(s *v1alpha1.HostServiceSpec) { s.Firewall.Datacenter.Rules = s.Firewall.Datacenter.Rules[1:] })
+	w.ready()
+	w.restart()
+	if err := w.client.Delete(t.Context(), w.get()); err != nil {
+		t.Fatal(err)
+	}
+	w.until("it is gone", func(s *v1alpha1.HostService) bool { return s == nil })
+	if diff := cmp.Diff(map[string]string{"policy_in": "ACCEPT"}, w.sim.Firewall().Cluster.Options); diff != "" {
+		t.Errorf("the options are not what they were: %s", diff)
+	}
+}
+
+// TestTimerOfOldSpec: a new spec does not leave an older change without its way back.
+func TestTimerOfOldSpec(t *testing.T) {
+	w := newFWWorld(t, pve.Options{Nodes: []string{"phoenix", "pve2"}}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(site)
+	w.ready()
+	w.declare(lockOut)
+	w.until("a new connection fails", w.shutOut)
+	for _, n := range w.nodes {
+		w.sim.Machine(n).Halt()
+		w.sim.Machine(n).Boot()
+	}
+	w.declare(func(s *v1alpha1.HostServiceSpec) { s.Firewall.Datacenter.PolicyIn = v1alpha1.FirewallReject })
+	w.until("a new connection fails again", w.shutOut)
+	w.longAway()
+	if got := len(w.group(w.sim.Firewall().Cluster.Rules)); got != 2 {
+		t.Errorf("want the 2 rules of before, got %d", got)
+	}
+}
+
+// TestNoFileSystem: while Proxmox's file system is not there, nothing is taken for absent.
+func TestNoFileSystem(t *testing.T) {
+	m := machine.New(machine.Options{})
+	m.Boot()
+	play := func(script string) int {
+		return m.Shell(t.Context(), script, nil, io.Discard, io.Discard)
+	}
+	change := firewall.Change{Token: "t", Session: "s", Attempt: 1}
+	arm := firewall.ArmScript(fwOwner, change, []string{"firewall/cluster.fw"}, true)
+	play("mkdir -p /etc/pve")
+	if play(arm) == 0 || play(firewall.LookScript(fwOwner)) == 0 {
+		t.Error("an empty folder is taken for the firewall's")
+	}
+	if play("mkdir -p /etc/pve/nodes /etc/pve/firewall") != 0 || play(arm) != 0 || play("mv /etc/pve /etc/away; mkdir /etc/pve; echo x > /etc/away/firewall/cluster.fw") != 0 {
+		t.Fatal("not armed")
+	}
+	m.Advance((firewall.GuardSeconds + 2) * time.Second)
+	for n := 0; play("journalctl | grep -q 'Failed with result'") != 0; n++ {
+		if n > 1000 {
+			t.Fatal("nothing is said of what could not be put back")
+		}
+		<-time.After(time.Millisecond)
+	}
+	if play("test -d /var/lib/phoenix/firewall-*.armed") != 0 {
+		t.Fatal("the copies are gone, and nothing was put back")
+	}
+	if play("rmdir /etc/pve; mv /etc/away /etc/pve") != 0 || play(firewall.RearmScript(fwOwner, "s2")) != 0 {
+		t.Fatal("not armed again")
+	}
+	m.Advance((firewall.GuardSeconds + 2) * time.Second)
+	for n := 0; play("test -d /var/lib/phoenix/firewall-*.armed") == 0; n++ {
+		if n > 1000 {
+			t.Fatal("nothing was put back")
+		}
+		<-time.After(time.Millisecond)
+	}
+	if play("test -f /etc/pve/firewall/cluster.fw") == 0 || play("grep '^t s2 1 open' /var/lib/phoenix/firewall-*.rolledback") != 0 {
+		t.Error("it was not put back, or not in the name of who armed it last")
 	}
 }

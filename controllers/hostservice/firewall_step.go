@@ -60,7 +60,7 @@ func (seen *firewallSeen) open() []reconcile.Step {
 // very change is done: a rollback would take away the groups that anything else would refer to.
 func (seen *firewallSeen) underGuard() []reconcile.Step {
 	var steps []reconcile.Step
-	if len(seen.unready()) > 0 && seen.armed() == seen.token {
+	if len(seen.unready()) > 0 {
 		steps = append(steps, seen.arming())
 	}
 	if seen.armed() == seen.token && len(seen.plan.Prepare) == 0 && seen.plan.Record == nil {
@@ -82,7 +82,10 @@ func (seen *firewallSeen) arming() reconcile.Step {
 func (seen *firewallSeen) awaitRollback(nodes []string) reconcile.Step {
 	return reconcile.Step{
 		Reason: FirewallRollingBackReason, Message: "wait for the old rules on " + strings.Join(nodes, ", "),
-		Do: func(context.Context) error {
+		Do: func(ctx context.Context) error {
+			if err := seen.rearm(ctx); err != nil {
+				return err
+			}
 			return reconcile.Wait(FirewallUnconfirmedReason, shortly, fmt.Errorf("node %s puts the old rules back", strings.Join(nodes, ", ")))
 		},
 	}

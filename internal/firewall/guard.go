@@ -33,6 +33,8 @@ type Look struct {
 type Guard struct {
 	// Armed says that a copy of the files waits to be put back.
 	Armed bool
+	// Begun says that a file is not as the copy has it.
+	Begun bool
 	// Ticking says that the timer that puts it back runs. A node that was restarted has lost it.
 	Ticking bool
 	// Running says that the copy is being put back right now.
@@ -83,6 +85,9 @@ func parseChange(line string) (c Change, judged bool) {
 	return c, words[3] == "judged"
 }
 
+// Stopped says that a copy waits, and nothing will put it back: the node was restarted, or the arming was cut short.
+func (g Guard) Stopped() bool { return g.Armed && !g.Ticking && !g.Running }
+
 // Refused says whether the change of that token was taken back for good: with it Phoenix does not get in, or it was taken
 // back again and again.
 func (g Guard) Refused(token string) bool {
@@ -90,12 +95,14 @@ func (g Guard) Refused(token string) bool {
 }
 
 // Paths of one owner on a node.
-type paths struct{ unit, copies, marker, record string }
+type paths struct{ unit, copies, marker, record, boot, wants string }
 
 func pathsOf(owner string) paths {
 	id := ID(owner)
 	return paths{
 		unit: "phoenix-firewall-" + id, copies: "/var/lib/phoenix/firewall-" + id + ".armed",
+		boot:   "/etc/systemd/system/phoenix-firewall-" + id + ".service",
+		wants:  "/etc/systemd/system/multi-user.target.wants/phoenix-firewall-" + id + ".service",
 		marker: "/var/lib/phoenix/firewall-" + id + ".rolledback", record: "/var/lib/phoenix/firewall-" + id + ".json",
 	}
 }
@@ -105,11 +112,11 @@ func RolledBackFile(owner string) string { return pathsOf(owner).marker }
 
 // fill puts an owner's paths into a script. What goes into a script is hexadecimal, base64 or a path that was checked.
 func (p paths) fill(script string) string {
-	return strings.NewReplacer("@UNIT@", p.unit, "@COPIES@", p.copies, "@MARKER@", p.marker, "@RECORD@", p.record, "@SECONDS@", fmt.Sprint(GuardSeconds)).Replace(script)
+	return strings.NewReplacer("@UNIT@", p.unit, "@BOOT@", p.boot, "@WANTS@", p.wants, "@COPIES@", p.copies, "@MARKER@", p.marker, "@RECORD@", p.record, "@SECONDS@", fmt.Sprint(GuardSeconds)).Replace(script)
 }
 
 const lookScript = `export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
-cd /etc/pve || exit 3
+cd /etc/pve && [ -d nodes ] || exit 3
 for f in firewall/*.fw nodes/*/host.fw; do
   [ -f "$f" ] || continue
   sha1sum "$f"
@@ -117,6 +124,7 @@ for f in firewall/*.fw nodes/*/host.fw; do
 done
 if [ -d @COPIES@ ]; then
   echo "armed $(cat @COPIES@/content)"
+  if [ -n "$(sh @COPIES@/restore look)" ]; then echo "begun"; fi
   unit=$(cat @COPIES@/unit 2>/dev/null || echo @UNIT@-none)
   echo "timer $(systemctl is-active "$unit.timer")"
   echo "service $(systemctl is-active "$unit.service")"
@@ -158,6 +166,8 @@ func (l *Look) take(word, rest string) error {
 	case "armed":
 		l.Guard.Armed = true
 		l.Guard.Change, _ = parseChange(rest)
+	case "begun":
+		l.Guard.Begun = true
 	case "timer":
 		l.Guard.Ticking = rest == "active"
 	case "service":
@@ -179,7 +189,8 @@ func (l *Look) take(word, rest string) error {
 }
 
 // The copies are made first and moved into place as a whole; then the timer is started. What puts them back runs again
-// until it succeeds: without a quorum /etc/pve takes no writes. It says nothing when nothing was changed.
+// until it succeeds: without a quorum /etc/pve takes no writes, and while Proxmox's file system is not there it is an empty
+// folder. It says nothing when nothing was changed. Only the timer that was started last may put anything back.
 const armScript = `set -eu
 trap '' HUP PIPE
 umask 077
@@ -189,6 +200,7 @@ mkdir -p /var/lib/phoenix
 rm -rf @COPIES@.new
 mkdir @COPIES@.new
 cd /etc/pve
+[ -d nodes ] || exit 3
 n=0
 for f in @FILES@; do
   if [ -f "$f" ]; then cat "$f" > @COPIES@.new/$n; fi
@@ -200,39 +212,77 @@ set -u
 trap '' HUP PIPE
 umask 077
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
-cd /etc/pve || exit 1
+cd /etc/pve && [ -d nodes ] || exit 1
+[ "$1" = look ] || [ "$1" = "$(cat @COPIES@/unit)" ] || exit 0
+put() {
+  { cat "$1" > "$2.tmp.$$" && mv "$2.tmp.$$" "$2"; } 2>/dev/null || cat "$1" > "$2"
+}
 n=0
 changed=0
 for f in @FILES@; do
   copy=@COPIES@/$n
   n=$((n+1))
-  if [ -f "$copy" ]; then
-    if cmp -s "$copy" "$f"; then continue; fi
+  if [ ! -f "$copy" ]; then
+    if [ -f "$f" ]; then
+      changed=1
+      [ "$1" = look ] || rm -f "$f" || exit 1
+    fi
+  elif ! cmp -s "$copy" "$f"; then
     changed=1
-    if ! { cat "$copy" > "$f.tmp.$$" && mv "$f.tmp.$$" "$f"; } 2>/dev/null; then cat "$copy" > "$f" || exit 1; fi
-  elif [ -f "$f" ]; then
-    changed=1
-    rm -f "$f" || exit 1
+    [ "$1" = look ] || put "$copy" "$f" || exit 1
   fi
 done
+if [ "$1" = look ]; then
+  if [ "$changed" = 1 ]; then echo begun; fi
+  exit 0
+fi
 if [ "$changed" = 1 ]; then cat @COPIES@/content > @MARKER@.new && mv @MARKER@.new @MARKER@ || exit 1; fi
+rm -f @BOOT@ @WANTS@
 rm -rf @COPIES@
 END_OF_RESTORE
-sync
+cat > @COPIES@.new/again <<'END_OF_AGAIN'
+set -eu
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+@START@END_OF_AGAIN
+@KEEP@sync
 mv @COPIES@.new @COPIES@
 rm -f @MARKER@
 `
 
-// The unit has another name each time: systemd may still know the one that was stopped.
-const startTimer = `unit=@UNIT@-$(date +%s)
+// startTimer: the unit has another name each time, as systemd may still know the one that was stopped. What it runs stands
+// in a file, and no argument has a dollar sign: systemd would take it for a variable.
+const startTimer = `unit=@UNIT@-$(date +%s)-$$
 echo "$unit" > @COPIES@/unit
-systemd-run --quiet --collect --unit="$unit" --on-active=@SECONDS@ --timer-property=AccuracySec=1s -p Restart=on-failure -p RestartSec=10 /bin/sh @COPIES@/restore
+systemd-run --quiet --collect --unit="$unit" --on-active=@SECONDS@ --timer-property=AccuracySec=1s -p Restart=on-failure -p RestartSec=10 /bin/sh @COPIES@/restore "$unit"
+`
+
+// keepUnit starts the timer again when the node starts: who is locked out may well pull the plug. On a site of several nodes
+// the others' timers do, and a node that was off for days must not put back what has long been confirmed.
+const keepUnit = `umask 022
+cat > @BOOT@ <<'END_OF_UNIT'
+[Unit]
+Description=Go on waiting for Phoenix to confirm the rules of the firewall
+ConditionPathExists=@COPIES@/again
+[Service]
+Type=oneshot
+ExecStart=/bin/sh @COPIES@/again
+[Install]
+WantedBy=multi-user.target
+END_OF_UNIT
+mkdir -p /etc/systemd/system/multi-user.target.wants
+ln -sf @BOOT@ @WANTS@
+umask 077
 `
 
 // ArmScript copies the files, which are paths below /etc/pve, and starts the timer that puts them back. What was taken back
-// before is forgotten: the change's attempt goes on counting. It exits with 5 when a copy waits already.
-func ArmScript(owner string, c Change, files []string) string {
-	script := strings.NewReplacer("@FILES@", strings.Join(files, " "), "@CONTENT@", c.line(false)).Replace(armScript)
+// before is forgotten: the change's attempt goes on counting. Alone says that no other node puts the files back. It exits with
+// 5 when a copy waits already.
+func ArmScript(owner string, c Change, files []string, alone bool) string {
+	keep := ""
+	if alone {
+		keep = keepUnit
+	}
+	script := strings.NewReplacer("@START@", startTimer, "@KEEP@", keep, "@FILES@", strings.Join(files, " "), "@CONTENT@", c.line(false)).Replace(armScript)
 	return pathsOf(owner).fill(script + startTimer)
 }
 
@@ -272,8 +322,10 @@ export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 [ -d @COPIES@ ] || exit 4
 unit=$(cat @COPIES@/unit 2>/dev/null || echo @UNIT@-none)
 systemctl stop "$unit.timer" 2>/dev/null || :
+if [ "$(systemctl is-active "$unit.timer")" = active ]; then exit 1; fi
 case "$(systemctl is-active "$unit.service")" in active|activating) exit 4;; esac
 [ ! -f @MARKER@ ] || exit 4
+rm -f @BOOT@ @WANTS@
 rm -rf @COPIES@
 `
 
