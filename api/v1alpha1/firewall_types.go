@@ -180,7 +180,7 @@ type FirewallIPSet struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
-	Entries []FirewallEntry `json:"entries,omitempty"`
+	Entries []FirewallEntry `json:"entries,omitempty"` //nolint:kubeapilinter // a rule of the struct asks for one of its fields
 	// comment that stands beside it.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -223,7 +223,7 @@ type FirewallRule struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]+$')",message="macro must be the name of a Proxmox firewall macro, for example SSH; see: pvesh get /cluster/firewall/macros"
 	Macro string `json:"macro,omitempty"`
-	// protocol: tcp, udp, sctp, icmp, ipv6-icmp, igmp, esp, ah or gre. Unset: any.
+	// protocol is tcp, udp, sctp, icmp, ipv6-icmp, igmp, esp, ah or gre. Unset: any.
 	// +optional
 	// +kubebuilder:validation:Enum=tcp;udp;sctp;icmp;ipv6-icmp;igmp;esp;ah;gre
 	Protocol string `json:"protocol,omitempty"`
@@ -239,19 +239,19 @@ type FirewallRule struct {
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,5}(:[0-9]{1,5})?(,[0-9]{1,5}(:[0-9]{1,5})?)*$')",message="ports must be numbers and ranges without spaces, for example 80,443 or 8000:8080"
 	Ports string `json:"ports,omitempty"`
-	// sourcePorts: numbers and ranges, such as 1024:65535.
+	// sourcePorts are numbers and ranges, such as 1024:65535.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,5}(:[0-9]{1,5})?(,[0-9]{1,5}(:[0-9]{1,5})?)*$')",message="sourcePorts must be numbers and ranges without spaces, for example 1024:65535"
 	SourcePorts string `json:"sourcePorts,omitempty"`
-	// icmpType: the name of an ICMP type, such as echo-request.
+	// icmpType is the name of an ICMP type, such as echo-request.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z][a-z0-9-]*$')",message="icmpType must be the name of an ICMP type, for example echo-request"
 	ICMPType string `json:"icmpType,omitempty"`
-	// interface: net0 to net31 of a Guest, or an interface of the node. Unset: all.
+	// interface is net0 to net31 of a Guest, or an interface of the node. Unset: all.
 	// +optional
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
@@ -267,7 +267,7 @@ type FirewallRule struct {
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[ -~]+$')",message="comment must be printable ASCII on one line"
 	Comment string `json:"comment,omitempty"`
-	// enabled: a rule that is off stands there, but does not count. Default: true.
+	// enabled turns the rule on; one that is off stands there, but does not count. Default: true.
 	// +optional
 	Enabled *bool `json:"enabled,omitempty"`
 }

@@ -99,7 +99,7 @@ type HostService struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	// spec declares the service.
 	// +required
-	Spec HostServiceSpec `json:"spec,omitempty,omitzero"`
+	Spec HostServiceSpec `json:"spec,omitempty,omitzero"` //nolint:kubeapilinter // rules of the struct ask for a machine and a service
 	// status is what was observed.
 	// +optional
 	Status HostServiceStatus `json:"status,omitempty,omitzero"`
