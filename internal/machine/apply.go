@@ -446,7 +446,9 @@ func (c *change) commit(s *script) {
 	}
 	if c.final == nil {
 		s.line(`try write "$rec" rm -rf "$keep" || return 1`)
-		s.line(`try write "$rec" rm -f "$rec"`)
+		s.line(`try write "$rec" rm -f "$rec" || return 1`)
+		s.line(`rmdir "$store" 2>/dev/null`) // unless others have theirs in it
+		s.line("return 0")
 		return
 	}
 	s.data(c.final.render(), `try write "$rec" put "$rec" <<'%s' || return 1`, endOfData)

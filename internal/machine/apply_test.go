@@ -48,8 +48,8 @@ func TestFirstTimeAndBack(t *testing.T) {
 	w.sh("echo data >/etc/app/parts/data")
 	w.clear()
 	// Data stays, and a package's configuration files do when it is removed.
-	got := w.sh("find /etc/app /var/lib/phoenix /run/phoenix*; ls -d /etc/systemd/system/mnt*; cat /etc/app/app.conf; stat -c '%a %U:%G' /etc/app/app.conf 2>&1")
-	if want := "/etc/app\n/etc/app/app.conf\n/etc/app/parts\n/etc/app/parts/data\n/var/lib/phoenix\n"; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "distribution\n640 root:root\n") || strings.Contains(got, "50-app") {
+	got := w.sh("find /etc/app /var/lib /run/phoenix*; ls -d /etc/systemd/system/mnt*; cat /etc/app/app.conf; stat -c '%a %U:%G' /etc/app/app.conf 2>&1")
+	if want := "/etc/app\n/etc/app/app.conf\n/etc/app/parts\n/etc/app/parts/data\n/var/lib\n"; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "distribution\n640 root:root\n") || strings.Contains(got, "50-app") {
 		t.Errorf("after the way back:\n%s", got)
 	}
 	if _, ok := w.sim.Packages()["app"]; ok {

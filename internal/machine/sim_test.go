@@ -148,7 +148,6 @@ func newWorldAt(t *testing.T, now func() time.Time, installed ...string) *world 
 	s.Program("app-check", checkApp)
 	s.Boot()
 	t.Cleanup(s.Halt)
-	w.sh("mkdir -m 700 /var/lib/phoenix")
 	return w
 }
 
@@ -263,7 +262,7 @@ func (w *world) plan(want State) []Step {
 // snapshot is all that is on the machine and may be changed by anybody here.
 func (w *world) snapshot() string {
 	w.Helper()
-	return w.sh("find /etc /srv /run /var/lib/phoenix | sort | while IFS= read -r f; do stat -c '%n %F %a %U:%G' \"$f\"; " +
+	return w.sh("find /etc /srv /run /var/lib | sort | while IFS= read -r f; do stat -c '%n %F %a %U:%G' \"$f\"; " +
 		"if [ -L \"$f\" ]; then readlink \"$f\"; elif [ -f \"$f\" ]; then sha256sum <\"$f\"; fi; done; " +
 		"systemctl is-active app; systemctl is-enabled app; app-ask; dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n'")
 }

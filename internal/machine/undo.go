@@ -45,6 +45,7 @@ func (c *change) undo(s *script) {
 		s.line(`if [ "$undone" = yes ]; then rm -f "$keep"/%s.original; fi`, id(f))
 	}
 	s.line(`rmdir "$keep" 2>/dev/null`)
+	s.line(`rmdir "$store" 2>/dev/null`)
 	s.line("}")
 }
 
