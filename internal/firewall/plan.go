@@ -238,14 +238,19 @@ func (p *planner) neededGroups() map[string]bool {
 // specialNames count without any rule that refers to them.
 var specialNames = []string{"management", "blacklist", "local_network"}
 
-// critical says whether an alias or a set counts on a level that can cut the owner off.
+// critical says whether an alias or a set counts on a level that can cut the owner off. What stands in a group of somebody
+// else is not known, and so may refer to it.
 func (p *planner) critical(name string) bool {
 	if slices.Contains(specialNames, name) {
 		return true
 	}
 	for l, level := range p.state.Levels {
 		if p.want.Guarded(l) && slices.ContainsFunc(level.Rules, func(r Rule) bool {
-			return refersTo(r, name) || r.Type == GroupType && slices.ContainsFunc(p.state.Groups[r.Action].Rules, func(r Rule) bool { return refersTo(r, name) })
+			if r.Type != GroupType {
+				return refersTo(r, name)
+			}
+			group := p.state.Groups[r.Action]
+			return !Marked(group.Comment, p.want.Owner) || slices.ContainsFunc(group.Rules, func(r Rule) bool { return refersTo(r, name) })
 		}) {
 			return true
 		}

@@ -266,3 +266,16 @@ func randomWant(rng *rand.Rand) Want {
 	}
 	return w
 }
+
+// TestForeignGroupIsGuarded: an alias that stands may be in a group of somebody else, whose rules are not known.
+func TestForeignGroupIsGuarded(t *testing.T) {
+	s := newSite(t)
+	s.Groups["theirs"] = Group{Comment: "by hand"}
+	s.Aliases["office"] = Alias{CIDR: "10.0.0.0/24", Comment: Mark(owner)}
+	s.Levels[Datacenter] = LevelState{Options: map[string]string{}, Rules: []Rule{{Type: GroupType, Action: "theirs", Enable: true}}}
+	want := Want{Owner: owner, Aliases: map[string]Alias{"office": {CIDR: "10.9.0.0/24", Comment: Mark(owner)}}}
+	plan := Make(want, s.State, Record{Owner: owner})
+	if len(plan.Guarded) != 1 || plan.Guarded[0].Kind != PutAlias || len(plan.Prepare) != 0 {
+		t.Errorf("the alias changes without a way back: %+v", plan)
+	}
+}
