@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // ErrCut says that the connection broke.
@@ -36,6 +37,8 @@ type faults struct {
 	holds []*hold
 	cuts  []*cutting
 	dpkg  bool
+
+	waiting atomic.Int64
 }
 
 type failure struct {
@@ -92,6 +95,9 @@ func (m *Machine) Hold(pattern string) (release func()) {
 	})
 }
 
+// Held is how many commands wait now because of Hold.
+func (m *Machine) Held() int { return int(m.faults.waiting.Load()) }
+
 // HoldDpkg holds dpkg's lock, as another apt does, or lets it go.
 func (m *Machine) HoldDpkg(held bool) {
 	m.faults.mu.Lock()
@@ -132,9 +138,12 @@ func (f *faults) cut(line string) (Cut, bool) {
 // strike lets a command wait or fail, if a fault says so.
 func (f *faults) strike(ctx context.Context, line string, stderr io.Writer) (exit int, struck bool) {
 	for _, h := range f.held(line) {
+		f.waiting.Add(1)
 		select {
 		case <-h.release:
+			f.waiting.Add(-1)
 		case <-ctx.Done():
+			f.waiting.Add(-1)
 			return 137, true
 		}
 	}
