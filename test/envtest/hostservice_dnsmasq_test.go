@@ -158,7 +158,7 @@ func TestDnsmasqDrift(t *testing.T) {
 			info, err := node.Stat(dnsDropIn)
 			u := node.Unit(dnsUnit)
 			if err != nil || info.Mode().Perm() != 0o644 || file(node, dnsDropIn) != dropIn || u.Active != "active" || u.Enabled != "enabled" {
-				return fmt.Errorf("%v, %v, unit %+v, drop-in\n%s", info, err, u, file(node, dnsDropIn))
+				return fmt.Errorf("%v, %w, unit %+v, drop-in\n%s", info, err, u, file(node, dnsDropIn))
 			}
 			return nil
 		})

@@ -107,7 +107,7 @@ func TestNFSDrift(t *testing.T) {
 			info, err := node.Stat("/srv/data")
 			if err != nil || info.Mode().Perm() != 0o750 || file(node, ours) != content || u.Active != "active" || u.Enabled != "enabled" ||
 				!node.Knows("exportfs") || !s.recorded(node) {
-				return fmt.Errorf("%v %v, unit %+v, file\n%s", info, err, u, file(node, ours))
+				return fmt.Errorf("%v %w, unit %+v, file\n%s", info, err, u, file(node, ours))
 			}
 			return nil
 		})
