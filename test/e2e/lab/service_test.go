@@ -1,0 +1,86 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/test/lab"
+)
+
+// services of the samples.
+var services = []string{"dnsmasq", "nfs", "firewall"}
+
+// TestServices brings the reference site up on real machines and then does to it what people and programs do: it asks,
+// reads, connects, edits by hand, breaks, kills. In the end everything is deleted, and the host is what it was.
+func TestServices(t *testing.T) {
+	before := hostState(t)
+	watched := watchProcesses(t)
+	r := openSite(t, samples)
+	r.declare(box("hand", hand, handAddress), box("fresh", fresh, freshAddress))
+	r.allReady()
+	fmt.Printf("    %-10s %5.1f s\n", "bring-up", time.Since(r.began).Seconds())
+	r.ready(services...)
+	var group errgroup.Group
+	for vmid, packages := range map[int][]string{
+		lab.Host: {"libnfs-utils"}, nginx: {"bind9-dnsutils"}, drphoenix: {"libnfs-utils"}, hand: {"dnsmasq", "bind9-dnsutils"}, fresh: {"libnfs-utils"},
+	} {
+		group.Go(func() error { return installed(vmid, packages...) })
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	r.part("names", names)
+	r.part("nfs", exports)
+	r.part("firewall", connections)
+	r.part("idle", idle)
+	r.part("drift", drift)
+	r.part("exclusive", exclusive)
+	r.part("rollback", rollback)
+	r.part("by hand", byHand)
+	r.part("killed", killed)
+	r.part("secrets", func(r *reference) { secrets(r, watched) })
+	r.part("removal", func(r *reference) { removal(r, before) })
+}
+
+// removal deletes the site. The host is then what it was before.
+func removal(r *reference, before string) {
+	var guests v1alpha1.GuestList
+	if err := r.Client.List(test, &guests); err != nil {
+		r.Fatal(err)
+	}
+	var all []client.Object
+	for i := range guests.Items {
+		r.patch(&guests.Items[i], `{"spec":{"deletionPolicy":"Delete"}}`)
+		all = append(all, &guests.Items[i])
+	}
+	var found v1alpha1.HostServiceList
+	if err := r.Client.List(test, &found); err != nil {
+		r.Fatal(err)
+	}
+	for i := range found.Items {
+		all = append(all, &found.Items[i])
+	}
+	r.remove(all...)
+	var hosts v1alpha1.HostList
+	if err := r.Client.List(test, &hosts); err != nil {
+		r.Fatal(err)
+	}
+	for i := range hosts.Items {
+		r.remove(&hosts.Items[i])
+	}
+	if guests := site.Site.Guests(); len(guests) != 1 {
+		r.Errorf("%d guests are there, want the template alone", len(guests))
+	}
+	inside(r.T, lab.Host, "apt-get", "purge", "-y", "-qq", "libnfs-utils")
+	same(r.T, "the host", before, hostState(r.T))
+	r.Log(inside(r.T, lab.Host, "systemctl", "list-units", "--failed", "--plain", "--no-legend"))
+	rules(r.T, lab.Host)
+}
