@@ -188,7 +188,8 @@ func TestCuttingRuleOfDeadManager(t *testing.T) {
 	w.declare(lockOut)
 	w.unconfirmed()
 	w.restart()
-	w.until("a new connection fails", w.shutOut)
+	// The new process meets the rules at its first read, or at the proof if they come in force in between.
+	w.until("a new connection fails", func(s *v1alpha1.HostService) bool { return w.shutOut(s) || fwBecause(v1alpha1.FailedReason)(s) })
 	w.longAway()
 	w.until("a new connection fails again", w.shutOut)
 	w.longAway()

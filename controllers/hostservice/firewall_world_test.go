@@ -42,7 +42,7 @@ const (
 	fwNamespace = "lab"
 	fwName      = "fw"
 	fwOwner     = "lab/home/HostService/lab/fw"
-	fwPatience  = 30 * time.Second
+	fwPatience  = 90 * time.Second
 )
 
 func init() { log.SetLogger(zap.New(zap.WriteTo(io.Discard))) }
