@@ -215,6 +215,9 @@ func (c *change) dir(d Dir) {
 			owns = &ownedDir{Path: d.Path, Was: to.was}
 		}
 	}
+	if owns == nil && c.p.claimed(func(o claims) map[string]bool { return o.made }, d.Path) {
+		owns = &ownedDir{Path: d.Path, Made: true} // whoever is the last to go takes it away
+	}
 	if owns != nil {
 		c.final.Dirs = append(c.final.Dirs, *owns)
 	}

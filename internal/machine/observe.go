@@ -226,7 +226,7 @@ others() {
 	for f in "$store"/*.json; do
 		if [ -f "$f" ] && [ "$f" != "$rec" ]; then
 			echo @other
-			grep -E '^("owner":|[{]"(path|package|unit)":)' "$f"
+			grep -E '^("owner":|[{]"(path|dir|package|unit)":)' "$f"
 		fi
 	done
 }

@@ -207,3 +207,29 @@ func TestRecordRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// Two owners that share a directory leave none behind, whoever goes first.
+func TestSharedDirectory(t *testing.T) {
+	for name, first := range map[string]int{"the one that made it goes first": 0, "the other goes first": 1} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			before := w.snapshot()
+			other := *w
+			other.owner = "home/HostService/default/other"
+			owners := []*world{w, &other}
+			states := []State{{Files: []File{{Path: "/etc/shared/one/a", Content: []byte("a\n")}}}, {Files: []File{{Path: "/etc/shared/two/b", Content: []byte("b\n")}}}}
+			for i, o := range owners {
+				o.converge(states[i])
+			}
+			for i, o := range owners {
+				o.quiet(states[i])
+			}
+			owners[first].clear()
+			owners[1-first].quiet(states[1-first])
+			owners[1-first].clear()
+			if diff := changed(before, w.snapshot()); diff != "" {
+				t.Errorf("something is left (-before +after):\n%s", diff)
+			}
+		})
+	}
+}

@@ -206,21 +206,27 @@ func (r *record) pending() bool { return r != nil && r.Pending }
 type claims struct {
 	owner                  Owner
 	paths, packages, units map[string]bool
+	// made are directories that came with it.
+	made map[string]bool
 }
 
 // parseClaims reads the lines of another record that the observation lets through.
 func parseClaims(lines []string) claims {
-	c := claims{paths: map[string]bool{}, packages: map[string]bool{}, units: map[string]bool{}}
+	c := claims{paths: map[string]bool{}, packages: map[string]bool{}, units: map[string]bool{}, made: map[string]bool{}}
 	for _, line := range lines {
 		if rest, ok := strings.CutPrefix(line, `"owner":`); ok {
 			_ = json.Unmarshal([]byte(strings.TrimSuffix(rest, ",")), &c.owner) // without a name it still claims
 			continue
 		}
-		var entry struct{ Path, Package, Unit string }
+		var entry struct {
+			Path, Dir, Package, Unit string
+			Made                     bool
+		}
 		if json.Unmarshal([]byte(strings.TrimSuffix(line, ",")), &entry) != nil {
 			continue
 		}
 		c.paths[entry.Path], c.packages[entry.Package], c.units[entry.Unit] = true, true, true
+		c.made[entry.Dir] = c.made[entry.Dir] || entry.Made
 	}
 	return c
 }
