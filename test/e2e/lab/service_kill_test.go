@@ -60,10 +60,8 @@ func killed(r *reference) {
 	r.ready("fresh-dns", "fresh-nfs")
 	disturbed := inside(t, fresh, "sh", "-c", result)
 	r.remove(first...)
-	second := declared()
-	r.declare(second...)
+	r.declare(declared()...)
 	r.ready("fresh-dns", "fresh-nfs")
 	same(t, "what is left after being killed", inside(t, fresh, "sh", "-c", result), disturbed)
 	r.ready(services...)
-	r.remove(second...)
 }

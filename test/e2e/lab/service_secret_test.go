@@ -102,7 +102,7 @@ func secrets(r *reference, watched *processes) {
 	}
 	slices.Sort(patterns)
 	const script = `cat >/dev/shm/patterns
-find / /run /tmp /dev/shm -xdev -type f ! -path /dev/shm/patterns -newerct "$0" -exec grep -lF -f /dev/shm/patterns {} +
+find / /run /tmp /dev/shm /etc/pve -xdev -type f ! -path /dev/shm/patterns -newerct "$0" -exec grep -lF -f /dev/shm/patterns {} +
 rm /dev/shm/patterns`
 	began := watched.since.Add(-time.Minute).UTC().Format("2006-01-02 15:04:05 UTC")
 	for vmid := range addresses {

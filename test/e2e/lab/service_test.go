@@ -81,6 +81,5 @@ func removal(r *reference, before string) {
 	}
 	inside(r.T, lab.Host, "apt-get", "purge", "-y", "-qq", "libnfs-utils")
 	same(r.T, "the host", before, hostState(r.T))
-	r.Log(inside(r.T, lab.Host, "systemctl", "list-units", "--failed", "--plain", "--no-legend"))
 	rules(r.T, lab.Host)
 }
