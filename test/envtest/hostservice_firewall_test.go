@@ -170,6 +170,12 @@ func TestFirewallForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.inForce("an edited rule is put back", onCluster, "ACCEPT tcp 8006 from 10.0.0.0/24")
+	s.until("what was edited is cleaned away", func() error {
+		if groups := s.site.Firewall().Groups; len(groups) != 1 {
+			return fmt.Errorf("groups %+v", groups)
+		}
+		return nil
+	})
 	s.ready(o)
 	s.rest([]*machine.Machine{s.node()}, o)
 	s.remove(o)

@@ -173,7 +173,10 @@ func (s *stage) rest(machines []*machine.Machine, objects ...object) {
 	s.until("everything rests", func() error {
 		first := written()
 		looks := s.trips()
-		s.until("two more looks", func() error { return atLeast(looks+2*len(objects), s.trips()) })
+		s.until("more looks", func() error { return atLeast(looks+3*len(objects), s.trips()) })
+		for _, o := range objects {
+			s.ready(o)
+		}
 		if before = written(); cmp.Diff(first, before) != "" {
 			return errors.New(cmp.Diff(first, before))
 		}
