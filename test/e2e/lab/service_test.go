@@ -30,7 +30,7 @@ func TestServices(t *testing.T) {
 	r.ready(services...)
 	var group errgroup.Group
 	for vmid, packages := range map[int][]string{
-		lab.Host: {"libnfs-utils"}, nginx: {"bind9-dnsutils"}, drphoenix: {"libnfs-utils"}, hand: {"dnsmasq", "bind9-dnsutils"}, fresh: {"libnfs-utils"},
+		lab.Host: {"libnfs-utils"}, nginx: {"bind9-dnsutils"}, drphoenix: {"libnfs-utils"}, hand: {"dnsmasq", "bind9-dnsutils"}, fresh: {"libnfs-utils", "bind9-dnsutils"},
 	} {
 		group.Go(func() error { return installed(vmid, packages...) })
 	}
