@@ -153,7 +153,7 @@ func (h *house) forgetHosts(hosts *host.Kind) error {
 			name := client.ObjectKeyFromObject(obj)
 			hosts.Forget(name)
 			h.machines.drop(name)
-			h.pool.Drop(name)
+			h.pool.Drop(obj)
 		}
 	}})
 	if err != nil {

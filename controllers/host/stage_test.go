@@ -29,6 +29,8 @@ import (
 
 var hostName = types.NamespacedName{Namespace: "phoenix", Name: "phoenix"}
 
+const hostUID types.UID = "host-uid"
+
 // stage is a Host on a simulated site, under the real loop.
 type stage struct {
 	t     *testing.T
@@ -61,7 +63,9 @@ func newStage(t *testing.T, opts pve.Options) *stage {
 	s := &stage{t: t, sim: sim, clock: clocktesting.NewFakePassiveClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))}
 	s.c = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.Host{}, &v1alpha1.Guest{}).WithObjects(s.objects()...).Build()
 	s.pool = site.NewPool(site.Options{Secrets: s.c})
-	t.Cleanup(func() { s.pool.Drop(hostName) })
+	t.Cleanup(func() {
+		s.pool.Drop(&v1alpha1.Host{ObjectMeta: metav1.ObjectMeta{Namespace: hostName.Namespace, Name: hostName.Name, UID: hostUID}})
+	})
 	s.kind = &Kind{Clock: s.clock, Connect: s.connect, Guests: s.guests, Services: s.services, Mark: func(_ *v1alpha1.Host, g *v1alpha1.Guest) string { return "phoenix-of-" + g.Name }}
 	graph := reconcile.NewGraph(s.c)
 	newHost := func() *v1alpha1.Host { return &v1alpha1.Host{} }
@@ -83,7 +87,7 @@ func (s *stage) objects() []client.Object {
 		TLS:            v1alpha1.HostTLS{Fingerprint: s.sim.Fingerprint},
 		TokenSecretRef: v1alpha1.LocalReference{Name: "token"},
 	}}
-	host.UID, host.Generation = "host-uid", 1
+	host.UID, host.Generation = hostUID, 1
 	objects := []client.Object{
 		host,
 		&corev1.Secret{ObjectMeta: about("token"), Data: map[string][]byte{

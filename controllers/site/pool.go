@@ -8,6 +8,8 @@ package site
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"reflect"
 	"sync"
 
@@ -18,6 +20,9 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
 )
+
+// ErrGone says that a Host was dropped: who still asks for its connections has an old copy of it.
+var ErrGone = errors.New("the Host is gone")
 
 // Options of a pool.
 type Options struct {
@@ -39,6 +44,7 @@ type Pool struct {
 	mu      sync.Mutex
 	run     func(*proxmox.Site) context.CancelFunc // nil unless the pool runs
 	members map[types.NamespacedName]*member
+	gone    map[types.UID]bool // Hosts that were dropped
 	loops   sync.WaitGroup
 }
 
@@ -59,7 +65,7 @@ func NewPool(o Options) *Pool {
 	if o.OnChange == nil {
 		o.OnChange = func(types.NamespacedName, []int) {}
 	}
-	return &Pool{options: o, members: map[types.NamespacedName]*member{}}
+	return &Pool{options: o, members: map[types.NamespacedName]*member{}, gone: map[types.UID]bool{}}
 }
 
 // NeedLeaderElection says that only the leader follows sites.
@@ -91,7 +97,7 @@ func (p *Pool) Start(ctx context.Context) error {
 
 // Connect returns the connections of a Host as its spec and its Secrets are now. Those that stand are kept while nothing
 // differs. It makes no call to the site: whether that answers, the first use tells. What the spec or the Secrets lack is an
-// *Error. When only SSH cannot be had, the Site stands without it and Site.Run says why.
+// *Error, a Host that was dropped is ErrGone. When only SSH cannot be had, the Site stands without it and Site.Run says why.
 func (p *Pool) Connect(ctx context.Context, host *v1alpha1.Host) (*Site, error) {
 	wanted, err := p.read(ctx, host)
 	if err != nil {
@@ -100,6 +106,9 @@ func (p *Pool) Connect(ctx context.Context, host *v1alpha1.Host) (*Site, error) 
 	name := client.ObjectKeyFromObject(host)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.gone[host.UID] { // nobody would ever drop what were opened now
+		return nil, fmt.Errorf("connect Host/%s: %w", host.Name, ErrGone)
+	}
 	if m, ok := p.members[name]; ok && m.uid == host.UID && reflect.DeepEqual(m.config, wanted) {
 		m.generation = host.Generation
 		return m.site, nil
@@ -128,14 +137,18 @@ func (p *Pool) Get(ctx context.Context, host *v1alpha1.Host) (*Site, error) {
 	return p.Connect(ctx, host)
 }
 
-// Drop closes the connections of a Host that is gone. It is fine when there are none.
-func (p *Pool) Drop(name types.NamespacedName) {
+// Drop closes the connections of a Host that is gone, and lets nobody open them again. It is fine when there are none.
+func (p *Pool) Drop(host *v1alpha1.Host) {
+	name := client.ObjectKeyFromObject(host)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.drop(name)
+	p.gone[host.UID] = true
+	if m, ok := p.members[name]; ok && m.uid == host.UID {
+		p.drop(name)
+	}
 }
 
-// drop is Drop with the lock held.
+// drop closes the connections of that name. It is called with the lock held.
 func (p *Pool) drop(name types.NamespacedName) {
 	m, ok := p.members[name]
 	if !ok {

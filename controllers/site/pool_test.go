@@ -78,7 +78,7 @@ func newWorld(t *testing.T, opts pve.Options) *world {
 			}
 		},
 	})
-	t.Cleanup(func() { w.pool.Drop(name) })
+	t.Cleanup(func() { w.pool.Drop(w.host) })
 	return w
 }
 
@@ -327,12 +327,19 @@ func TestDropEndsTheSite(t *testing.T) {
 	if _, err := s.Run(t.Context(), "phoenix", []string{"true"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	w.pool.Drop(name)
-	w.pool.Drop(name) // is fine
+	w.pool.Drop(w.host)
+	w.pool.Drop(w.host) // is fine
 	if _, err := s.Run(t.Context(), "phoenix", []string{"true"}, nil); err == nil {
 		t.Error("a command runs over a connection that was dropped")
 	}
-	if w.connect(t) == s {
-		t.Error("what was dropped is given out again")
+	if _, err := w.pool.Get(t.Context(), w.host); !errors.Is(err, site.ErrGone) {
+		t.Errorf("an old copy of a Host that is gone opens connections that nobody will drop: %v", err)
+	}
+	old := w.host.DeepCopy()
+	w.host.UID = "two"
+	s = w.connect(t)
+	w.pool.Drop(old)
+	if w.connect(t) != s {
+		t.Error("the connections of a Host end with another one that had its name")
 	}
 }

@@ -65,11 +65,11 @@ func TestEmptyRecord(t *testing.T) {
 	w := newWorld(t, "app")
 	w.converge(service("one"))
 	record := w.owner.record()
-	w.sh("cp -p " + record + " /root/kept; true >" + record)
+	w.sh("cp -p " + record + " /var/tmp/kept; true >" + record)
 	if _, err := w.m.Observe(t.Context(), w.owner, service("two")); err == nil || !strings.Contains(err.Error(), record+": it is empty") {
 		t.Errorf("Observe() = %v", err)
 	}
-	w.sh("mv /root/kept " + record)
+	w.sh("mv /var/tmp/kept " + record)
 	w.converge(service("two"))
 	w.quiet(service("two"))
 }

@@ -109,7 +109,7 @@ func TestHostFirewall(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules(t, lab.Host)
-	inside(t, lab.Host, "cp", "/etc/pve/firewall/cluster.fw", "/root/cluster.fw")
+	inside(t, lab.Host, "cp", "/etc/pve/firewall/cluster.fw", "/var/tmp/cluster.fw")
 	v := url.Values{"type": {"in"}, "action": {"REJECT"}, "proto": {"tcp"}, "dport": {"8006"}, "enable": {"1"}}
 	if err := api.call("POST", "/cluster/firewall/rules", v, nil); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestHostFirewall(t *testing.T) {
 	if got := dial(t, lab.HostAddress, 22); !strings.HasPrefix(got, "SSH-") {
 		t.Errorf("SSH is cut off as well: %q", got)
 	}
-	inside(t, lab.Host, "cp", "/root/cluster.fw", "/etc/pve/firewall/cluster.fw")
+	inside(t, lab.Host, "cp", "/var/tmp/cluster.fw", "/etc/pve/firewall/cluster.fw")
 	until(t, "the file opens the API again", func() error { return api.call("GET", "/version", nil, nil) })
 	rules(t, lab.Host)
 	var rows []map[string]any

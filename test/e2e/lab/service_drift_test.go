@@ -43,8 +43,8 @@ func works(r *reference, reason string) {
 // drift changes the machine by hand, in every way: it is put back.
 func drift(r *reference) {
 	t := r.T
-	inside(t, lab.Host, "mkdir", "-p", "/root/before")
-	inside(t, lab.Host, "cp", "-p", dropIn, ganeshaFiles+"/exports.conf", "/root/before/")
+	inside(t, lab.Host, "mkdir", "-p", "/var/tmp/before")
+	inside(t, lab.Host, "cp", "-p", dropIn, ganeshaFiles+"/exports.conf", "/var/tmp/before/")
 	for _, tc := range []struct{ reason, script, broken string }{
 		{
 			"files are edited, and the programs told",
@@ -66,13 +66,13 @@ func drift(r *reference) {
 	if got := inside(t, nginx, "dig", "@"+lab.HostAddress, "evil.phoenix.lan"); !strings.Contains(got, "status: NXDOMAIN") {
 		t.Errorf("the name that was written in by hand is still answered: %s", got)
 	}
-	inside(t, lab.Host, "rm", "-r", "/root/before")
+	inside(t, lab.Host, "rm", "-r", "/var/tmp/before")
 }
 
 // restored says what of the services is not as declared.
 func restored(t *testing.T) error {
 	t.Helper()
-	const script = `cmp "$0" /root/before/phoenix-dnsmasq.conf && cmp "$1" /root/before/exports.conf && stat -c %a "$0" &&
+	const script = `cmp "$0" /var/tmp/before/phoenix-dnsmasq.conf && cmp "$1" /root/before/exports.conf && stat -c %a "$0" &&
 systemctl is-active dnsmasq nfs-ganesha && systemctl is-enabled dnsmasq nfs-ganesha`
 	r, err := site.Exec(test, lab.Host, "sh", "-c", script, dropIn, ganeshaFiles+"/exports.conf")
 	if got, want := strings.Join(strings.Fields(r.Stdout), " "), "644 active active enabled enabled"; err == nil && got != want {

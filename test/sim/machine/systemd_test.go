@@ -53,38 +53,38 @@ func TestTransientUnits(t *testing.T) {
 	m := booted(t, machine.Options{})
 	release := m.Hold("/usr/bin/sh *hold-me*")
 	play(t, m, []script{
-		{"a job in the background", "systemd-run --quiet --unit=phoenix-1 --collect sh -c 'echo hold-me; echo done > /root/done'; systemctl is-active phoenix-1; cat /root/done", "", "active\n",
-			"cat: /root/done: No such file or directory\n", 1},
+		{"a job in the background", "systemd-run --quiet --unit=phoenix-1 --collect sh -c 'echo hold-me; echo done > /var/tmp/done'; systemctl is-active phoenix-1; cat /var/tmp/done", "", "active\n",
+			"cat: /var/tmp/done: No such file or directory\n", 1},
 		{"its name is taken", "systemd-run --unit=phoenix-1 true", "", "", "Failed to start transient service unit: Unit phoenix-1.service already exists.\n", 1},
 		{"its state", "systemctl show -p LoadState,ActiveState,SubState,UnitFileState,Transient phoenix-1", "", "LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=transient\nTransient=yes\n", "", 0},
 	})
 	release()
 	wait(t, "the job to end", func() bool { return m.Unit("phoenix-1").Load == "not-found" })
 	play(t, m, []script{
-		{"it has run", "cat /root/done; journalctl -u phoenix-1 -o cat | head -n2", "", "done\nStarting phoenix-1.service - /usr/bin/sh -c echo hold-me; echo done > /root/done...\nStarted phoenix-1.service - /usr/bin/sh -c echo hold-me; echo done > /root/done.\n", "", 0},
+		{"it has run", "cat /var/tmp/done; journalctl -u phoenix-1 -o cat | head -n2", "", "done\nStarting phoenix-1.service - /usr/bin/sh -c echo hold-me; echo done > /var/tmp/done...\nStarted phoenix-1.service - /usr/bin/sh -c echo hold-me; echo done > /var/tmp/done.\n", "", 0},
 		{"one that fails is kept", "systemd-run -q --wait --unit=phoenix-2 sh -c 'echo why >&2; exit 9'; systemctl show -p ActiveState,Result,ExecMainStatus phoenix-2; systemd-run -q --unit=phoenix-2 true", "",
 			"Result=exit-code\nExecMainStatus=9\nActiveState=failed\n", "Failed to start transient service unit: Unit phoenix-2.service already exists.\n", 1},
 		{"until it is reset", "systemctl reset-failed phoenix-2; systemctl show -P LoadState phoenix-2; systemd-run -q --wait --unit=phoenix-2 true; systemctl show -P LoadState phoenix-2", "", "not-found\nnot-found\n", "", 0},
 		{"one that fails and is collected is gone", "systemd-run -q --wait --collect --unit=phoenix-3 false; systemctl show -P LoadState phoenix-3; journalctl -u phoenix-3 -n1 -o cat", "", "not-found\nphoenix-3.service: Failed with result 'exit-code'.\n", "", 0},
 		{"one that stays when it has ended", "systemd-run -q --wait -p RemainAfterExit=yes -p Type=oneshot --unit=phoenix-4 true; systemctl show -P SubState phoenix-4; systemctl stop phoenix-4; systemctl show -P LoadState phoenix-4", "", "exited\nnot-found\n", "", 0},
-		{"words reach the program as they are", `systemd-run -q --wait --unit=w --setenv=V='a b' sh -c 'printf "<%s>" "$1" "$V" > /root/w' x 'a"b $HOME %n \
-line'; cat /root/w`, "", "<a\"b $HOME %n \\\nline><a b>", "", 0},
+		{"words reach the program as they are", `systemd-run -q --wait --unit=w --setenv=V='a b' sh -c 'printf "<%s>" "$1" "$V" > /var/tmp/w' x 'a"b $HOME %n \
+line'; cat /var/tmp/w`, "", "<a\"b $HOME %n \\\nline><a b>", "", 0},
 		{"a program that is not there", "systemd-run frobnicate", "", "", "Failed to find executable frobnicate: No such file or directory\n", 1},
-		{"a timer", "systemd-run --on-active=120 --unit=back sh -c 'echo restored > /root/back'; systemctl is-active back.timer back.service; systemctl list-timers --no-legend | grep -o 'back.timer back.service'", "",
+		{"a timer", "systemd-run --on-active=120 --unit=back sh -c 'echo restored > /var/tmp/back'; systemctl is-active back.timer back.service; systemctl list-timers --no-legend | grep -o 'back.timer back.service'", "",
 			"active\ninactive\nback.timer back.service\n", "Running timer as unit: back.timer\nWill run service as unit: back.service\n", 0},
 	})
 	m.Advance(119 * time.Second)
-	if _, err := m.ReadFile("/root/back"); err == nil {
+	if _, err := m.ReadFile("/var/tmp/back"); err == nil {
 		t.Error("the timer fired too early")
 	}
 	m.Advance(2 * time.Second)
-	wait(t, "the timer's work", func() bool { text, _ := m.ReadFile("/root/back"); return text == "restored\n" })
+	wait(t, "the timer's work", func() bool { text, _ := m.ReadFile("/var/tmp/back"); return text == "restored\n" })
 	wait(t, "the timer to be forgotten", func() bool { return m.Unit("back.timer").Load == "not-found" })
 	play(t, m, []script{
-		{"a timer that is stopped", "systemd-run -q --on-active=60 --unit=never touch /root/never; systemctl stop never.timer; systemctl show -P LoadState never.timer", "", "not-found\n", "", 0},
+		{"a timer that is stopped", "systemd-run -q --on-active=60 --unit=never touch /var/tmp/never; systemctl stop never.timer; systemctl show -P LoadState never.timer", "", "not-found\n", "", 0},
 	})
 	m.Advance(time.Hour)
-	if _, err := m.Stat("/root/never"); err == nil {
+	if _, err := m.Stat("/var/tmp/never"); err == nil {
 		t.Error("a stopped timer fired")
 	}
 }
