@@ -37,8 +37,21 @@ const (
 	EnforcedCondition = "Enforced"
 	// ShadowedCondition of a firewall HostService stands while a foreign rule is above ours.
 	ShadowedCondition = "Shadowed"
+	// IntermediateExpiringCondition of a stepCA HostService stands while its intermediate certificate should be renewed and
+	// the root's key is away.
+	IntermediateExpiringCondition = "IntermediateExpiring"
 	// MountedCondition of a Guest with nfsMounts: all of them are mounted.
 	MountedCondition = "Mounted"
+)
+
+// Conditions of a Certificate, and of machines that trust authorities.
+const (
+	// IssuedCondition of a Certificate: its Secret holds a valid certificate that fits the spec.
+	IssuedCondition = "Issued"
+	// DeliveredCondition of a Certificate with deliverTo: every machine has it, and every probe was answered with it.
+	DeliveredCondition = "Delivered"
+	// TrustedCondition of a Guest or Host with trustAuthorities: the roots of all of them are trusted there.
+	TrustedCondition = "Trusted"
 )
 
 // Reasons of the Ready condition that the loop itself gives. A kind adds its own.
@@ -72,6 +85,8 @@ const (
 	InUseFinalizer = "phoenix-hypervisor.io/in-use"
 	// ApproveAnnotation carries the approval token of a step that destroys data.
 	ApproveAnnotation = "phoenix-hypervisor.io/approve"
+	// RenewAnnotation has a Certificate renewed once for each new value, such as the present time.
+	RenewAnnotation = "phoenix-hypervisor.io/renew"
 )
 
 // Object is what every kind of this package is to the loop.

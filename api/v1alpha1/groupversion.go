@@ -18,6 +18,7 @@ func AddToScheme(s *runtime.Scheme) error {
 		&Host{}, &HostList{},
 		&Guest{}, &GuestList{},
 		&HostService{}, &HostServiceList{},
+		&Certificate{}, &CertificateList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

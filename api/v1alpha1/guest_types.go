@@ -52,6 +52,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.swap)",message="swap is for a container; a VM has balloon"
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.mountPoints)",message="mountPoints is for a container; give a VM disks"
 // +kubebuilder:validation:XValidation:rule="self.type != 'Container' || !has(self.nfsMounts)",message="nfsMounts is for a VM; an unprivileged container cannot mount NFS, give it mountPoints[].export"
+// +kubebuilder:validation:XValidation:rule="!has(self.trustAuthorities) || self.type == 'Container' || (has(self.agent) && self.agent)",message="trustAuthorities of a VM needs agent: true: the VM is reached through its guest agent"
 // +kubebuilder:validation:XValidation:rule="!has(self.nfsMounts) || (has(self.agent) && self.agent)",message="nfsMounts needs agent: true: the VM is reached through its guest agent"
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.features)",message="features is for a container"
 // +kubebuilder:validation:XValidation:rule="self.type != 'VM' || !has(self.unprivileged)",message="unprivileged is for a container"
@@ -139,6 +140,12 @@ type GuestSpec struct {
 	// +listMapKey=path
 	// +kubebuilder:validation:MaxItems=16
 	NFSMounts []NFSMount `json:"nfsMounts,omitempty"`
+	// trustAuthorities are certificate authorities whose roots the guest trusts. It must be reachable: a VM needs agent: true.
+	// Nothing that stands on the guest waits for them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	TrustAuthorities []TrustAuthority `json:"trustAuthorities,omitempty"` //nolint:kubeapilinter // a rule of the struct asks for one of its fields
 	// networks of the guest.
 	// +optional
 	// +listType=map

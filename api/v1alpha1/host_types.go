@@ -9,6 +9,7 @@ import (
 )
 
 // HostSpec declares one Proxmox VE endpoint: a single node or a whole cluster.
+// +kubebuilder:validation:XValidation:rule="!has(self.trustAuthorities) || has(self.ssh)",message="trustAuthorities needs ssh: the nodes' trust stores are reached over SSH"
 type HostSpec struct {
 	CommonSpec `json:",inline"`
 
@@ -47,6 +48,11 @@ type HostSpec struct {
 	// safety bounds what can be destroyed.
 	// +optional
 	Safety *HostSafety `json:"safety,omitempty"`
+	// trustAuthorities are certificate authorities whose roots the nodes under ssh.nodes trust.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	TrustAuthorities []TrustAuthority `json:"trustAuthorities,omitempty"` //nolint:kubeapilinter // a rule of the struct asks for one of its fields
 	// allow bounds what the users of this Host may reach on its machines.
 	// +optional
 	Allow *HostAllow `json:"allow,omitempty"`
@@ -223,6 +229,14 @@ type HostAllow struct {
 	// +kubebuilder:validation:items:MaxLength=256
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^(/[-A-Za-z0-9._]+)+$') && !self.contains('/../') && !self.endsWith('/..') && !self.contains('/./') && !self.endsWith('/.')",message="a path must be absolute and not /, without '.' and '..', of letters, digits and - . _, for example /srv/data"
 	ExportPaths []string `json:"exportPaths,omitempty"`
+	// certificatePaths are the directories on the nodes to which a Certificate may deliver files, each with all that is below it.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^(/[-A-Za-z0-9._]+)+$') && !self.contains('/../') && !self.endsWith('/..') && !self.contains('/./') && !self.endsWith('/.')",message="a path must be absolute and not /, without '.' and '..', of letters, digits and - . _, for example /etc/ssl/site"
+	CertificatePaths []string `json:"certificatePaths,omitempty"`
 }
 
 // HostNode is a node of the Proxmox site as observed.

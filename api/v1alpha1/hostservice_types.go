@@ -10,9 +10,11 @@ import (
 // HostServiceSpec declares one service on a Proxmox VE host or in a guest: exactly one of its blocks.
 // +kubebuilder:validation:XValidation:rule="has(self.hostRef) != has(self.guestRef)",message="a HostService needs exactly one of hostRef and guestRef: the machine that it runs on"
 // +kubebuilder:validation:XValidation:rule="!has(self.node) || has(self.hostRef)",message="node belongs to hostRef: a guest is followed to the node that it is on"
-// +kubebuilder:validation:XValidation:rule="(has(self.dnsmasq) ? 1 : 0) + (has(self.firewall) ? 1 : 0) + (has(self.nfs) ? 1 : 0) == 1",message="a HostService needs exactly one of dnsmasq, firewall and nfs"
+// +kubebuilder:validation:XValidation:rule="(has(self.dnsmasq) ? 1 : 0) + (has(self.firewall) ? 1 : 0) + (has(self.nfs) ? 1 : 0) + (has(self.nginx) ? 1 : 0) + (has(self.stepCA) ? 1 : 0) == 1",message="a HostService needs exactly one of dnsmasq, firewall, nfs, nginx and stepCA"
 // +kubebuilder:validation:XValidation:rule="!has(self.firewall) || (has(self.hostRef) && !has(self.node))",message="firewall needs hostRef without node: it holds the rules of the whole Proxmox site"
-// +kubebuilder:validation:XValidation:rule="has(self.dnsmasq) == has(oldSelf.dnsmasq) && has(self.firewall) == has(oldSelf.firewall) && has(self.nfs) == has(oldSelf.nfs)",message="the service cannot be changed to another one: make a new HostService instead"
+// +kubebuilder:validation:XValidation:rule="!has(self.stepCA) || has(self.guestRef)",message="stepCA needs guestRef: an authority runs in a Guest of its own"
+// +kubebuilder:validation:XValidation:rule="!has(self.nginx) || has(self.guestRef)",message="nginx needs guestRef: the entry of the site runs in a Guest"
+// +kubebuilder:validation:XValidation:rule="has(self.dnsmasq) == has(oldSelf.dnsmasq) && has(self.firewall) == has(oldSelf.firewall) && has(self.nfs) == has(oldSelf.nfs) && has(self.nginx) == has(oldSelf.nginx) && has(self.stepCA) == has(oldSelf.stepCA)",message="the service cannot be changed to another one: make a new HostService instead"
 // +kubebuilder:validation:XValidation:rule="has(self.hostRef) == has(oldSelf.hostRef) && (!has(self.hostRef) || self.hostRef.name == oldSelf.hostRef.name)",message="hostRef cannot be changed: make a new HostService instead"
 // +kubebuilder:validation:XValidation:rule="has(self.guestRef) == has(oldSelf.guestRef) && (!has(self.guestRef) || self.guestRef.name == oldSelf.guestRef.name)",message="guestRef cannot be changed: make a new HostService instead"
 // +kubebuilder:validation:XValidation:rule="has(self.node) == has(oldSelf.node) && (!has(self.node) || self.node == oldSelf.node)",message="node cannot be changed: make a new HostService instead"
@@ -41,13 +43,19 @@ type HostServiceSpec struct {
 	// nfs exports directories.
 	// +optional
 	NFS *NFS `json:"nfs,omitempty"`
+	// nginx is the entry of the site: it ends TLS.
+	// +optional
+	Nginx *Nginx `json:"nginx,omitempty"`
+	// stepCA is a certificate authority.
+	// +optional
+	StepCA *StepCA `json:"stepCA,omitempty"`
 }
 
 // HostServiceStatus is what was observed of a HostService.
 type HostServiceStatus struct {
 	CommonStatus `json:",inline"`
 
-	// service that the object declares: dnsmasq, firewall or nfs.
+	// service that the object declares: dnsmasq, firewall, nfs, nginx or stepCA.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
@@ -66,6 +74,9 @@ type HostServiceStatus struct {
 	// firewall is what was observed of the rules, of a firewall service.
 	// +optional
 	Firewall *FirewallStatus `json:"firewall,omitempty"`
+	// stepCA is what was observed of the authority, of a stepCA service.
+	// +optional
+	StepCA *StepCAStatus `json:"stepCA,omitempty"`
 }
 
 // ExportStatus is one export that clients can mount.

@@ -11,6 +11,7 @@ package reconcile
 import (
 	"context"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,6 +41,12 @@ type Kind[T Object, S any] interface {
 	// Report writes what was seen to obj's status, and returns the kind's own conditions. It is pure. With an S that
 	// came beside an error it must leave alone what that S does not know.
 	Report(obj T, seen S) []Condition
+}
+
+// Timed is a Kind for whose objects time alone makes something due, such as the renewal of a certificate.
+type Timed[T Object] interface {
+	// Next is when an object in sync must be looked at again, by its status; zero: when its interval ends. It is pure.
+	Next(obj T) time.Time
 }
 
 // Step is one idempotent change of the outside that takes seconds at most. What takes longer is begun by Do and seen by

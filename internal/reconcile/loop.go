@@ -319,6 +319,21 @@ func (l *Loop[T, S]) succeed(name types.NamespacedName) {
 	l.due.Delete(name)
 }
 
+// rest is how long an object in sync is left alone.
+func (l *Loop[T, S]) rest(obj T) time.Duration {
+	interval := l.Interval
+	if l.Pace != nil {
+		interval = l.Pace(obj)
+	}
+	interval = wait.Jitter(interval, jitter)
+	if timed, ok := l.Kind.(Timed[T]); ok {
+		if at := timed.Next(obj); !at.IsZero() {
+			interval = min(interval, max(at.Sub(l.Clock.Now()), minWait))
+		}
+	}
+	return interval
+}
+
 // result says when the object is looked at again.
 func (l *Loop[T, S]) result(ctx context.Context, obj T, o *outcome) (ctrl.Result, error) {
 	name := client.ObjectKeyFromObject(obj)
@@ -338,10 +353,6 @@ func (l *Loop[T, S]) result(ctx context.Context, obj T, o *outcome) (ctrl.Result
 	case waiting:
 		return ctrl.Result{RequeueAfter: wait.Jitter(max(o.after, minWait), jitter)}, nil
 	default:
-		interval := l.Interval
-		if l.Pace != nil {
-			interval = l.Pace(obj)
-		}
-		return ctrl.Result{RequeueAfter: wait.Jitter(interval, jitter)}, nil
+		return ctrl.Result{RequeueAfter: l.rest(obj)}, nil
 	}
 }
