@@ -218,6 +218,10 @@ const confirmedTooLate = 4
 func (seen *firewallSeen) inForce() error {
 	nftables := false
 	for _, node := range seen.nodes {
+		if seen.looks[node].Guard.Halted {
+			return reconcile.Wait(FirewallUnconfirmedReason, inForceEvery, fmt.Errorf(
+				"the new rules are not in force on node %s: its firewall does not run: start pve-firewall.service there", node))
+		}
 		if seen.looks[node].Guard.Pending {
 			return reconcile.Wait(FirewallUnconfirmedReason, inForceEvery, fmt.Errorf("the new rules are not in force on node %s yet", node))
 		}

@@ -43,6 +43,8 @@ type Guard struct {
 	Change Change
 	// Pending says that the node has not put its files in force yet, or does not say so.
 	Pending bool
+	// Halted says that the node's daemon does not run, and puts nothing in force.
+	Halted bool
 	// Back is what was taken back last; without a token: nothing.
 	Back Change
 	// Judged says that who armed Back tried to get in, and did not succeed.
@@ -173,7 +175,8 @@ func (l *Look) take(word, rest string) error {
 	case "service":
 		l.Guard.Running = rest == "active" || rest == "activating"
 	case "status":
-		l.Guard.Pending = !strings.HasPrefix(rest, "Status:") || strings.Contains(rest, "pending changes")
+		l.Guard.Halted = strings.HasPrefix(rest, "Status:") && strings.Contains(rest, "/stopped")
+		l.Guard.Pending = l.Guard.Halted || !strings.HasPrefix(rest, "Status:") || strings.Contains(rest, "pending changes")
 	case "rolledback":
 		l.Guard.Back, l.Guard.Judged = parseChange(rest)
 	case "record":
@@ -343,16 +346,19 @@ sync
 mv @RECORD@.new @RECORD@
 `
 
+// tidy takes away the folder that all owners share with the last of them.
+const tidy = "rmdir /var/lib/phoenix 2>/dev/null || :\n"
+
 // RecordScript keeps a record on a node; an empty one is taken away.
 func RecordScript(r Record) string {
 	p := pathsOf(r.Owner)
 	if r.Empty() {
-		return p.fill("rm -f @RECORD@ @RECORD@.new\n")
+		return p.fill("rm -f @RECORD@ @RECORD@.new\n" + tidy)
 	}
 	return p.fill(strings.ReplaceAll(recordScript, "@TEXT@", base64.StdEncoding.EncodeToString(r.Text())))
 }
 
 // ForgetScript takes away what a node says of the last change that it took back.
 func ForgetScript(owner string) string {
-	return pathsOf(owner).fill("rm -f @MARKER@ @MARKER@.new\n")
+	return pathsOf(owner).fill("rm -f @MARKER@ @MARKER@.new\n" + tidy)
 }

@@ -97,7 +97,7 @@ func TestLooks(t *testing.T) {
 		}
 	}
 	for status, pending := range map[string]bool{
-		"Status: enabled/running": false, "Status: enabled/running (pending changes)": true, "": true,
+		"Status: enabled/running": false, "Status: enabled/running (pending changes)": true, "Status: enabled/stopped": true, "": true,
 	} {
 		l, err := ParseLook(strings.Replace(text, "Status: enabled/running", status, 1))
 		if err != nil || l.Guard.Pending != pending {

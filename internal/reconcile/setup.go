@@ -86,7 +86,7 @@ func (l *Loop[T, S]) around(kind string) handler.EventHandler {
 		}
 		var requests []ctrlreconcile.Request
 		for _, n := range nodes {
-			if n.kind == l.Name {
+			if n.kind == l.Name && (kind != l.Name || n.obj.GetName() != changed.GetName()) { // its own changes it hears by itself
 				requests = append(requests, request(changed.GetNamespace(), n.obj.GetName()))
 			}
 		}

@@ -72,7 +72,7 @@ func drift(r *reference) {
 // restored says what of the services is not as declared.
 func restored(t *testing.T) error {
 	t.Helper()
-	const script = `cmp "$0" /var/tmp/before/phoenix-dnsmasq.conf && cmp "$1" /root/before/exports.conf && stat -c %a "$0" &&
+	const script = `cmp "$0" /var/tmp/before/phoenix-dnsmasq.conf && cmp "$1" /var/tmp/before/exports.conf && stat -c %a "$0" &&
 systemctl is-active dnsmasq nfs-ganesha && systemctl is-enabled dnsmasq nfs-ganesha`
 	r, err := site.Exec(test, lab.Host, "sh", "-c", script, dropIn, ganeshaFiles+"/exports.conf")
 	if got, want := strings.Join(strings.Fields(r.Stdout), " "), "644 active active enabled enabled"; err == nil && got != want {
