@@ -135,6 +135,14 @@ func TestForeign(t *testing.T) {
 
 func TestValidation(t *testing.T) {
 	file := func(f File) State { return State{Files: []File{f}} }
+	program := func(change func(*Artifact)) State {
+		a := Artifact{
+			URL: "https://mirror.lan:8443/step-ca_0.30.2.tar.gz?a=$b&c='d'%20", SHA256: strings.Repeat("0a", 32), Member: "step-ca_0.30.2/step-ca", Path: "/usr/local/bin/step-ca",
+			Mode: 0o750, Triggers: []Trigger{{"step-ca.service", Restart}},
+		}
+		change(&a)
+		return State{Artifacts: []Artifact{a}, Users: []User{{Name: "step-ca", Home: "/var/lib/step-ca"}, {Name: "_other"}}}
+	}
 	cases := map[string]struct {
 		reason string
 		state  State
@@ -168,6 +176,24 @@ func TestValidation(t *testing.T) {
 		"verify":          {"an option of timeout", State{Verify: []Command{{Name: "v", Argv: []string{"-k", "x"}}}}, "dash"},
 		"probe":           {"nothing to run", State{Probes: []Probe{{Name: "p"}}}, "probe"},
 		"probe match":     {"two patterns in one", State{Probes: []Probe{{Name: "p", Argv: []string{"x"}, Match: "a\nb"}}}, "line"},
+		"long name":       {"a staged file's name is longer", file(File{Path: "/etc/" + strings.Repeat("x", 201)}), "200"},
+		"refresh":         {"nothing to run", file(File{Path: "/etc/x", Refresh: []string{""}}), "refresh"},
+		"user":            {"an option of useradd", State{Users: []User{{Name: "-o"}}}, "user"},
+		"user number":     {"a number is no name", State{Users: []User{{Name: "100"}}}, "user"},
+		"user twice":      {"which home?", State{Users: []User{{Name: "a"}, {Name: "a", Home: "/srv"}}}, "twice"},
+		"home":            {"would give another shell", State{Users: []User{{Name: "a", Home: "/srv:/bin/sh"}}}, "home"},
+		"artifact":        {"all of it", program(func(*Artifact) {}), ""},
+		"artifact v6":     {"brackets of an address", program(func(a *Artifact) { a.URL = "http://[::1]:8080/x" }), ""},
+		"artifact path":   {"a file is there, too", State{Files: []File{{Path: "/usr/bin/x"}}, Artifacts: program(func(a *Artifact) { a.Path = "/usr/bin/x" }).Artifacts}, "twice"},
+		"artifact scheme": {"curl would read a file", program(func(a *Artifact) { a.URL = "file:///etc/shadow" }), "http://"},
+		"artifact option": {"an option of curl", program(func(a *Artifact) { a.URL = "-K/etc/x" }), "http://"},
+		"artifact host":   {"from where?", program(func(a *Artifact) { a.URL = "https:///x" }), "host"},
+		"artifact user":   {"an argument is no place for a password", program(func(a *Artifact) { a.URL = "https://u:p@host/x" }), "password"},
+		"artifact glob":   {"several to curl", program(func(a *Artifact) { a.URL = "https://host/x[1-9]" }), "%XX"},
+		"artifact line":   {"two lines", program(func(a *Artifact) { a.URL = "https://host/x\ny" }), "http://"},
+		"artifact hash":   {"of another program", program(func(a *Artifact) { a.SHA256 = "abc" }), "64"},
+		"artifact member": {"an option of tar", program(func(a *Artifact) { a.Member = "--to-command=reboot" }), "member"},
+		"artifact unit":   {"more than a unit", program(func(a *Artifact) { a.Triggers = []Trigger{{"x", Reload}} }), "trigger"},
 		"read":            {"from where?", State{Reads: []string{"*"}}, "absolute"},
 	}
 	w := newWorld(t)

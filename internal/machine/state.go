@@ -24,11 +24,16 @@ type Owner string
 // State is what one owner wants of a machine. What it does not name is not
 // touched.
 type State struct {
+	// Users are made before anything is given to them.
+	Users []User
 	// Packages of Debian that are to be installed; never upgraded.
 	Packages []string
-	Dirs     []Dir
-	Files    []File
-	Units    []Unit
+	// Artifacts are programs that the machine downloads. Where it lacks curl to
+	// do so, the packages curl and ca-certificates become the owner's, too.
+	Artifacts []Artifact
+	Dirs      []Dir
+	Files     []File
+	Units     []Unit
 	// Verify runs after all files are in place and before any unit hears of it;
 	// another exit code than 0 puts everything back.
 	Verify []Command
@@ -61,6 +66,12 @@ type File struct {
 	Validate []string
 	// Triggers are for units that run while the file changes.
 	Triggers []Trigger
+	// Refresh is a command that must exit with 0 after this file changed or went,
+	// such as update-ca-certificates; empty: none. It runs within a minute, before
+	// Verify and before any unit hears of the change, once for all the files that
+	// name the same, and again after a change was put back. That a command of a
+	// file that went is no longer installed is no failure.
+	Refresh []string
 	// Replaces says that the path is the distribution's or somebody's own: what
 	// is there is kept and comes back when the file goes.
 	Replaces bool
@@ -143,7 +154,15 @@ func (s *State) validate() error {
 			return invalid("is no name of a package", "package %.80q", name)
 		}
 	}
+	if err := s.validateUsers(); err != nil {
+		return err
+	}
 	taken := map[string]bool{}
+	for i := range s.Artifacts {
+		if err := s.Artifacts[i].validate(taken); err != nil {
+			return err
+		}
+	}
 	for _, dir := range s.Dirs {
 		if err := validatePlace(dir.Path, dir.Owner, dir.Group, dir.Mode, taken); err != nil {
 			return err
@@ -164,20 +183,26 @@ func (f *File) validate(taken map[string]bool) error {
 	if err := validatePlace(f.Path, f.Owner, f.Group, f.Mode, taken); err != nil {
 		return err
 	}
-	if len(path.Base(f.Path)) > 200 { // the staged file's name is longer
-		return invalid("its name is longer than 200 bytes", "path %.80q", f.Path)
-	}
 	if len(f.Validate) > 0 {
 		if err := validateArgv(f.Validate); err != nil {
 			return invalid(err.Error(), "validator of %s", f.Path)
 		}
 	}
-	for _, t := range f.Triggers {
+	if len(f.Refresh) > 0 {
+		if err := validateArgv(f.Refresh); err != nil {
+			return invalid(err.Error(), "refresh of %s", f.Path)
+		}
+	}
+	return validateTriggers(f.Triggers, f.Path)
+}
+
+func validateTriggers(triggers []Trigger, of string) error {
+	for _, t := range triggers {
 		if !unitForm.MatchString(t.Unit) {
-			return invalid("is no name of a unit", "trigger %.80q of %s", t.Unit, f.Path)
+			return invalid("is no name of a unit", "trigger %.80q of %s", t.Unit, of)
 		}
 		if t.Action != Reload && t.Action != Restart {
-			return invalid("want Reload or Restart", "action %.80q of %s", string(t.Action), f.Path)
+			return invalid("want Reload or Restart", "action %.80q of %s", string(t.Action), of)
 		}
 	}
 	return nil
@@ -210,6 +235,8 @@ func badPath(p string) string {
 		return "want an absolute path without . and .. and doubled or final slashes"
 	case len(p) > 1024:
 		return "it is longer than 1024 bytes"
+	case len(path.Base(p)) > 200: // a staged file's name is longer
+		return "its name is longer than 200 bytes"
 	case !utf8.ValidString(p) || strings.ContainsFunc(p, func(r rune) bool { return !unicode.IsPrint(r) || r == '"' }):
 		return "it holds a double quote or a character that does not print"
 	}
