@@ -30,8 +30,6 @@ type Options struct {
 	Root string
 	// Site says what the Proxmox VE site is like. The lab sets what is behind it: Nodes (one), Listener, NoSSH and the hooks.
 	Site pve.Options
-	// Artifacts is a folder that the mirror serves below /artifacts/; default: none.
-	Artifacts string
 	// Names are what the resolver at the Gateway knows beside UpstreamName.
 	Names map[string]netip.Addr
 	// ToolDelay is how long pct, qm and the other programs of the host take before they do anything; default 0.9 s, as
@@ -47,8 +45,10 @@ type Lab struct {
 	Site *pve.Server
 	// PID is a process inside, as those outside of the lab see it: "nsenter --target PID --net" enters the lab's network.
 	PID int
-	// Repository and Artifacts are the URLs of the apt repository and of the artifact mirror, for machines.
-	Repository, Artifacts string
+	// Repository is the URL of the apt repository, for machines.
+	Repository string
+	// StepCA is the release of step-ca at the lab's mirror.
+	StepCA Artifact
 
 	options Options
 	images  image.Images
@@ -99,7 +99,8 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 	l := &Lab{
 		PID: pid, options: o, images: images, node: "phoenix", dir: filepath.Join(folder, number),
 		name:       groupPrefix + filepath.Base(folder) + "-" + number,
-		Repository: "http://" + Gateway + "/apt", Artifacts: "http://" + Gateway + "/artifacts",
+		Repository: "http://" + Gateway + "/apt",
+		StepCA:     Artifact{URL: mirror + filepath.Base(images.StepCA.Path), SHA256: images.StepCA.SHA256, Member: images.StepCA.Member},
 	}
 	l.options.Site.Nodes = []string{l.node}
 	if len(o.Site.Bridges) == 0 {
@@ -260,13 +261,16 @@ func (l *Lab) say(format string, args ...any) {
 	}
 }
 
+// mirror is where the releases of programs are.
+const mirror = "http://" + Gateway + "/artifacts/"
+
 // serveFiles serves the apt repository and the artifacts.
 func (l *Lab) serveFiles(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("/apt/", http.StripPrefix("/apt/", http.FileServer(http.Dir(l.images.Repository))))
-	if l.options.Artifacts != "" {
-		mux.Handle("/artifacts/", http.StripPrefix("/artifacts/", http.FileServer(http.Dir(l.options.Artifacts))))
-	}
+	mux.HandleFunc("/artifacts/"+filepath.Base(l.images.StepCA.Path), func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, l.images.StepCA.Path)
+	})
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", Gateway+":80")
 	if err != nil {

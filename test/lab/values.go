@@ -28,25 +28,44 @@ func hasNFS(text string) bool {
 	return has["nfsd"] && has["nfs4"]
 }
 
-// Adapt changes declared objects to what the lab has: the resolver at the Gateway stands for those of the world, and where
-// the kernel has no NFS the server is Ganesha, and no virtual machine mounts what only a user-space client could read. It
-// returns what it changed that somebody may miss.
-func Adapt(objects []*unstructured.Unstructured, kernelNFS bool) (notes []string, err error) {
+// Artifact is a release of a program at the lab's mirror.
+type Artifact struct {
+	// URL of an archive, SHA256 of what it gives, and the Member of it that is the program.
+	URL, SHA256, Member string
+}
+
+// Adapt changes declared objects to what the lab has: the resolver at the Gateway stands for those of the world and the mirror
+// for the download of step-ca, and where the kernel has no NFS the server is Ganesha, and no virtual machine mounts what only a
+// user-space client could read. It returns what it changed that somebody may miss.
+func Adapt(objects []*unstructured.Unstructured, kernelNFS bool, stepCA Artifact) (notes []string, err error) {
 	for _, o := range objects {
 		if _, ok, _ := unstructured.NestedSlice(o.Object, "spec", "dnsmasq", "upstreams"); ok {
 			err = errors.Join(err, unstructured.SetNestedStringSlice(o.Object, []string{Gateway}, "spec", "dnsmasq", "upstreams"))
 		}
-		if kernelNFS {
-			continue
+		if _, ok, _ := unstructured.NestedMap(o.Object, "spec", "stepCA"); ok {
+			unstructured.RemoveNestedField(o.Object, "spec", "stepCA", "packageName")
+			err = errors.Join(err, unstructured.SetNestedStringMap(o.Object, stepCA.spec(), "spec", "stepCA", "artifact"))
 		}
-		if _, ok, _ := unstructured.NestedMap(o.Object, "spec", "nfs"); ok {
-			err = errors.Join(err, unstructured.SetNestedField(o.Object, "Ganesha", "spec", "nfs", "server"))
-			notes = append(notes, o.GetName()+" is served by Ganesha: this kernel has no NFS")
+		if !kernelNFS {
+			more, e := adaptNFS(o)
+			notes, err = append(notes, more...), errors.Join(err, e)
 		}
-		if _, ok, _ := unstructured.NestedSlice(o.Object, "spec", "nfsMounts"); ok {
-			unstructured.RemoveNestedField(o.Object, "spec", "nfsMounts")
-			notes = append(notes, o.GetName()+" mounts nothing over NFS: this kernel has no NFS")
-		}
+	}
+	return notes, err
+}
+
+func (a Artifact) spec() map[string]string {
+	return map[string]string{"url": a.URL, "sha256": a.SHA256, "member": a.Member}
+}
+
+func adaptNFS(o *unstructured.Unstructured) (notes []string, err error) {
+	if _, ok, _ := unstructured.NestedMap(o.Object, "spec", "nfs"); ok {
+		err = unstructured.SetNestedField(o.Object, "Ganesha", "spec", "nfs", "server")
+		notes = append(notes, o.GetName()+" is served by Ganesha: this kernel has no NFS")
+	}
+	if _, ok, _ := unstructured.NestedSlice(o.Object, "spec", "nfsMounts"); ok {
+		unstructured.RemoveNestedField(o.Object, "spec", "nfsMounts")
+		notes = append(notes, o.GetName()+" mounts nothing over NFS: this kernel has no NFS")
 	}
 	return notes, err
 }

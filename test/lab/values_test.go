@@ -19,6 +19,7 @@ func declared() []*unstructured.Unstructured {
 		object("nfs", map[string]any{"nfs": map[string]any{"address": "10.0.0.13"}}),
 		object("vm", map[string]any{"type": "VM", "nfsMounts": []any{map[string]any{"path": "/srv"}}}),
 		object("other", map[string]any{"type": "Container"}),
+		object("ca", map[string]any{"stepCA": map[string]any{"packageName": "step-ca", "port": int64(443)}}),
 	}
 }
 
@@ -29,18 +30,21 @@ func TestAdapt(t *testing.T) {
 		notes     int
 		change    func(o []*unstructured.Unstructured)
 	}{
-		{"the kernel has NFS: only the resolver is another", true, 0, func([]*unstructured.Unstructured) {}},
+		{"the kernel has NFS: only the resolver and the download are others", true, 0, func([]*unstructured.Unstructured) {}},
 		{"the kernel has none", false, 2, func(o []*unstructured.Unstructured) {
 			o[1].Object["spec"].(map[string]any)["nfs"].(map[string]any)["server"] = "Ganesha"
 			delete(o[2].Object["spec"].(map[string]any), "nfsMounts")
 		}},
 	} {
 		got, want := declared(), declared()
-		notes, err := Adapt(got, tc.kernelNFS)
+		notes, err := Adapt(got, tc.kernelNFS, Artifact{URL: "http://10.0.0.1/x", SHA256: "12", Member: "x"})
 		if err != nil || len(notes) != tc.notes {
 			t.Errorf("%s: notes %q (%v)", tc.reason, notes, err)
 		}
 		want[0].Object["spec"].(map[string]any)["dnsmasq"].(map[string]any)["upstreams"] = []any{Gateway}
+		want[4].Object["spec"].(map[string]any)["stepCA"] = map[string]any{
+			"port": int64(443), "artifact": map[string]any{"url": "http://10.0.0.1/x", "sha256": "12", "member": "x"},
+		}
 		tc.change(want)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", tc.reason, diff)

@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package image makes what the lab's machines are made of: one root file system that all of them share below their own
-// layer, and an apt repository with what they may install. Both are made once by "make lab-deps", from the packages that
-// this machine's own apt sources offer, and kept in the user's cache folder.
+// layer, an apt repository with what they may install, and releases of programs that Debian does not have. All is made once
+// by "make lab-deps", from the packages that this machine's own apt sources offer and from Go modules, and kept in the user's
+// cache folder.
 package image
 
 import (
@@ -29,14 +30,14 @@ var base = []string{"systemd", "systemd-sysv", "dbus", "openssh-server", "iprout
 
 // offered are the packages that a machine may install, with all that they depend on.
 var offered = []string{
-	"bind9-dnsutils", "dnsmasq", "iputils-ping", "libnfs-utils", "nfs-common", "nfs-ganesha", "nfs-ganesha-vfs", "nfs-kernel-server", "nginx-light",
+	"bind9-dnsutils", "curl", "dnsmasq", "iputils-ping", "libnfs-utils", "nfs-common", "nfs-ganesha", "nfs-ganesha-vfs", "nfs-kernel-server", "nginx-light",
 	"qemu-guest-agent", "sudo",
 }
 
 // tools are the programs that the lab runs on this machine, and the packages that have them.
 var tools = []struct{ program, pkg string }{
 	{"lxc-start", "lxc"}, {"nft", "nftables"}, {"ip", "iproute2"}, {"nsenter", "util-linux"}, {"ping", "iputils-ping"},
-	{"nfs-ls", "libnfs-utils"}, {"dig", "bind9-dnsutils"},
+	{"nfs-ls", "libnfs-utils"}, {"dig", "bind9-dnsutils"}, {"openssl", "openssl"},
 }
 
 // builders are needed for a build alone.
@@ -48,6 +49,8 @@ type Images struct {
 	Root string
 	// Repository is the apt repository: a folder of packages with their index.
 	Repository string
+	// StepCA is the release of step-ca.
+	StepCA Artifact
 }
 
 // Folder is where everything of the lab is kept: a folder for every version of the images, and what runs now.
@@ -58,6 +61,9 @@ func Folder() (string, error) {
 	}
 	return filepath.Join(cache, "phoenix", "lab"), nil
 }
+
+// artifacts is the folder of the releases: they are kept by version of their own.
+func artifacts(folder string) string { return filepath.Join(folder, "artifacts") }
 
 // Find names the images; the error says how to make them.
 func Find() (Images, error) {
@@ -76,7 +82,8 @@ func Find() (Images, error) {
 	if missing := missingPackages(); len(missing) > 0 {
 		return Images{}, fmt.Errorf("the lab needs %s: run make lab-deps", strings.Join(missing, ", "))
 	}
-	return Images{Root: filepath.Join(dir, "root"), Repository: filepath.Join(dir, "apt")}, nil
+	artifact, err := stepCA.find(artifacts(folder))
+	return Images{Root: filepath.Join(dir, "root"), Repository: filepath.Join(dir, "apt"), StepCA: artifact}, err
 }
 
 // Build installs the tools that are missing and makes the images that are missing. It is safe to run twice at a time, and
@@ -111,6 +118,9 @@ func Build(ctx context.Context, progress io.Writer) (Images, error) {
 		if err := install(ctx, progress, missing); err != nil {
 			return Images{}, err
 		}
+	}
+	if err := stepCA.build(ctx, artifacts(folder), progress); err != nil {
+		return Images{}, err
 	}
 	return Find()
 }
