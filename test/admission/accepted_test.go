@@ -140,6 +140,41 @@ nfs:
   address: 10.0.0.13
   exports:
   - {name: media, path: /srv/media, owner: "100000", group: nogroup, mode: "2770", clients: [{guestRef: {name: a}, readOnly: true, squash: All, async: true}, {cidr: "fd00::/64", squash: None}, {cidr: 10.0.0.102/32}]}`},
+		{"the smallest Certificate", certificate, `{}`},
+		{"every field of a Certificate", certificate, `
+dependsOn: [{kind: Certificate, name: other}]
+commonName: www
+dnsNames: [www.phoenix.lan, "*.www.phoenix.lan"]
+ipAddresses: [10.0.0.153, "fd00::1"]
+uris: ["spiffe://phoenix.lan/nginx"]
+emailAddresses: [admin@phoenix.lan]
+duration: 1m
+renewBefore: 20s
+privateKey: {algorithm: RSA, size: 4096, rotationPolicy: Never, encoding: PKCS1}
+usages: [ServerAuth, ClientAuth, CodeSigning, EmailProtection]
+secretTemplate: {labels: {a: b}, annotations: {c: d}}
+keystores: {pkcs12: {passwordSecretRef: {name: a, key: b}}, jks: {alias: site, passwordSecretRef: {name: a, key: b}}}
+revokeOnDeletion: true
+deliverTo:
+- {name: web, guestRef: {name: nginx}, probe: {address: 10.0.0.153, port: 8443, serverName: www.phoenix.lan}}
+- {name: pve, hostRef: {name: phoenix}, node: pve1, files: {certificate: /etc/a, chain: /etc/b, key: /etc/c, ca: /etc/d, combined: /etc/e, owner: www-data, group: "33", mode: "0640"}, reload: [{unit: a@b.service, action: Restart}, {unit: c.service}]}`},
+		{"a Certificate of an outside authority", certificate, `authority: {serviceRef: null, outside: {url: "https://ca.lan:9000", fingerprint: "` + sha256sum + `"}, provisioner: {name: admin, keySecretRef: {name: a, key: jwk}, passwordSecretRef: {name: a, key: password}}}`},
+		{"the smallest authority", stepCA, `{}`},
+		{"every field of an authority", stepCA, `
+stepCA:
+  packageName: null
+  artifact: {url: "http://mirror.lan/step-ca_linux_0.30.2_amd64.tar.gz", sha256: "` + sha256sum + `", member: step-ca_0.30.2/step-ca}
+  port: 9000
+  dnsNames: [ca.phoenix.lan]
+  root: {commonName: Phoenix Root, duration: 87600h}
+  intermediate: {commonName: Phoenix Intermediate, duration: 43800h}
+  rootGeneration: 2
+  claims: {minDuration: 10s, maxDuration: 2160h, defaultDuration: 24h}
+  acme: {name: acme}
+  database: Badger`},
+		{"the smallest nginx", nginx, `{}`},
+		{"every field of nginx", nginx, `nginx: {packageName: nginx-full, httpPort: 8080, httpsPort: 8443, servers: [{name: a, names: [www.lan, "*.lan"], certificateRef: {name: a}}, {name: b, secretRef: {name: public}}]}`},
+		{"a guest that trusts", vm, `{agent: true, trustAuthorities: [{serviceRef: {name: step-ca}}, {outside: {url: "https://ca.lan", fingerprint: "` + sha256sum + `"}}]}`},
 		{"a balloon in another unit", vm, `{memory: 2Gi, balloon: 2048Mi}`},
 	} {
 		t.Run(tc.reason, func(t *testing.T) {
@@ -154,7 +189,8 @@ nfs:
 // TestNothingFilledIn proves that what the user did not say is not said for them: a GitOps tool sees no difference.
 func TestNothingFilledIn(t *testing.T) {
 	t.Parallel()
-	for kind, base := range map[string]string{"host": host, "container": container, "vm": vm, "dnsmasq": dnsmasq, "firewall": firewall, "nfs": nfs} {
+	for kind, base := range map[string]string{"host": host, "container": container, "vm": vm, "dnsmasq": dnsmasq, "firewall": firewall, "nfs": nfs,
+		"certificate": certificate, "step-ca": stepCA, "nginx": nginx} {
 		o := object(t, base, "unset-"+kind, `{}`)
 		want := o.DeepCopy().Object["spec"]
 		if err := kube.Create(t.Context(), o, client.FieldValidation(metav1.FieldValidationStrict)); err != nil {

@@ -34,6 +34,8 @@ func TestChanges(t *testing.T) {
 		{"a service on another Host", nfs, `{}`, `hostRef: {name: other}`, "hostRef", "make a new HostService"},
 		{"a service that moves into a guest", dnsmasq, `{}`, `{hostRef: null, guestRef: {name: dns}}`, "hostRef", "make a new HostService"},
 		{"a service on another node", nfs, `node: pve1`, `node: pve2`, "node", "make a new HostService"},
+		{"a Certificate in another Secret", certificate, `{}`, `secretName: other`, "secretName", "make a new Certificate"},
+		{"another root", stepCA, `{}`, `stepCA: {rootGeneration: 2}`, "", ""},
 		{"another record", dnsmasq, `{}`, `dnsmasq: {records: [{name: nas, addresses: [10.0.0.20]}]}`, "", ""},
 
 		{"a VMID declared later", vm, `{}`, `vmid: 200`, "", ""},

@@ -38,6 +38,12 @@ func TestColumns(t *testing.T) {
 			map[string]any{"service": "dnsmasq", "machine": "Host/phoenix"},
 			[]string{"NAME", "READY", "STATUS", "SERVICE", "MACHINE", "AGE"}, []string{"row", "True", "InSync", "dnsmasq", "Host/phoenix"},
 		},
+		{
+			"certificates", certificate,
+			map[string]any{"notAfter": "2026-03-02T03:04:05Z", "renewalTime": "2026-02-02T03:04:05Z"},
+			[]string{"NAME", "READY", "STATUS", "SECRET", "NOT-AFTER", "RENEWAL", "AGE"},
+			[]string{"row", "True", "InSync", "site-tls", "2026-03-02T03:04:05Z", "2026-02-02T03:04:05Z"},
+		},
 	} {
 		t.Run(tc.resource, func(t *testing.T) {
 			t.Parallel()
@@ -109,7 +115,8 @@ func TestNames(t *testing.T) {
 			got[r.Name] = append(append([]string{r.SingularName}, r.ShortNames...), r.Categories...)
 		}
 	}
-	want := map[string][]string{"hosts": {"host", "phoenix"}, "guests": {"guest", "gu", "phoenix"}, "hostservices": {"hostservice", "hs", "phoenix"}}
+	want := map[string][]string{"hosts": {"host", "phoenix"}, "guests": {"guest", "gu", "phoenix"}, "hostservices": {"hostservice", "hs", "phoenix"},
+		"certificates": {"certificate", "pcert", "phoenix"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
