@@ -146,12 +146,20 @@ func (p *Process) aptUnpack(ctx context.Context, f flags, all, asked []string) i
 	}
 	for _, name := range all {
 		p.Printf("Setting up %s (%s) ...\n", name, m.opts.Repository[name].Version)
+		p.child(ctx).configure(name)
 		m.sys.enablePackage(name)
 		if exit := p.child(ctx).policy(); exit != 101 {
 			m.sys.startPackage(name)
 		}
 	}
 	return 0
+}
+
+// configure is the end of a package's installation.
+func (p *Process) configure(name string) {
+	if command := p.M.packageRecord(name).Configure; len(command) > 0 {
+		p.Exec(command) // an installation does not fail with it
+	}
 }
 
 // policy asks /usr/sbin/policy-rc.d, if there is one, whether services may start.

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"google.golang.org/grpc/test/bufconn"
 )
 
 // Options say what a machine is like. The zero value is a Debian 12 without
@@ -33,6 +35,9 @@ type Options struct {
 	PackageTime time.Duration
 	// Container has a kernel that mounts nothing, as an unprivileged container.
 	Container bool
+	// Web answers what curl asks of hosts outside of the network; nil: there is no
+	// way out. See Mirror.
+	Web Web
 }
 
 // Machine is a Debian machine in memory. Its methods may be called at any time,
@@ -57,7 +62,8 @@ type Machine struct {
 	addresses []netip.Addr
 	added     map[string]Program
 	packages  map[string]*installed
-	lists     bool // apt-get update has run
+	ports     map[int]*bufconn.Listener // that programs listen on
+	lists     bool                      // apt-get update has run
 	commands  []Command
 	booted    bool
 	bootID    string
@@ -91,7 +97,7 @@ func New(o Options) *Machine {
 	}
 	m := &Machine{
 		opts: o, base: basePrograms(), net: o.Network, hostname: o.Hostname,
-		added: map[string]Program{}, packages: map[string]*installed{},
+		added: map[string]Program{}, packages: map[string]*installed{}, ports: map[int]*bufconn.Listener{},
 	}
 	m.pids.Store(400)
 	m.disk = newTree(m.now)

@@ -25,6 +25,8 @@ type Package struct {
 	Users map[string]int
 	// Starts are units that are enabled and started when it is installed.
 	Starts []string
+	// Configure is a command that runs when it has been unpacked.
+	Configure []string
 }
 
 // PackageFile is a file of a package. A path that ends in / is a folder, one
@@ -135,6 +137,7 @@ func (m *Machine) preinstall(name string) {
 	}
 	for _, one := range names {
 		if err := m.unpack(one, one != name, true); err == nil {
+			m.newProcess(m.alive(), nil, nil, nil, nil).configure(one)
 			m.sys.enablePackage(one)
 		}
 	}

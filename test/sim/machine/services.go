@@ -35,7 +35,7 @@ var packaged map[string]Program
 func init() { // the table refers to functions that refer to it
 	packaged = map[string]Program{
 		"dbus-send": runDBusSend, "exportfs": runExportfs, "showmount": runShowmount, "rpc.nfsd": runNFSD, "mount.nfs": runMount, "mount.nfs4": runMount,
-		"dnsmasq": runDnsmasq, "dig": runDig,
+		"dnsmasq": runDnsmasq, "dig": runDig, "curl": runCurl, "update-ca-certificates": runUpdateCACertificates,
 	}
 }
 

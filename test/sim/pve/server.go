@@ -55,6 +55,9 @@ type Options struct {
 	// Backend stands behind the guests; default: simulated machines, see
 	// GuestMachine.
 	Backend Guests
+	// Web answers what the site's machines fetch from outside of it, see
+	// machine.Mirror; default: there is no way out.
+	Web machine.Web
 	// NoSSH leaves out the nodes' SSH doors.
 	NoSSH bool
 	// Listener, if set, serves the API first, instead of Listen; Resume listens

@@ -50,7 +50,7 @@ func nodePackages() map[string]machine.Package {
 // newNode makes a node's machine. Its index decides its address.
 func (s *Server) newNode(name string, index int) *machine.Machine {
 	address := nodeAddr(index)
-	m := machine.New(machine.Options{Hostname: name, Network: s.network, Addresses: address, Repository: nodePackages(), Installed: []string{"pve-manager"}})
+	m := machine.New(machine.Options{Hostname: name, Network: s.network, Addresses: address, Web: s.opts.Web, Repository: nodePackages(), Installed: []string{"pve-manager"}})
 	m.Mount("/etc/pve", &clusterFiles{s: s, node: name})
 	_ = m.WriteFile("/etc/hosts", fmt.Sprintf("127.0.0.1 localhost.localdomain localhost\n%s %s.home.arpa %s\n", address[0], name, name), 0o644) // /etc is there
 	_ = m.WriteFile("/etc/resolv.conf", "search home.arpa\nnameserver 10.0.0.1\n", 0o644)                                                        // /etc is there
