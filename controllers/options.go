@@ -53,8 +53,14 @@ type Options struct {
 	HostInterval time.Duration
 	// HostServiceInterval is the time after which a HostService in sync is looked at again, with jitter. Default: 5 min.
 	HostServiceInterval time.Duration
+	// CertificateInterval is the time after which a Certificate in sync is looked at again, with jitter; when it is due for
+	// renewal, it is looked at in time. Default: 1 h.
+	CertificateInterval time.Duration
 	// Timing says how often sites are listed.
 	Timing site.Timing
+	// Dial opens connections to certificate authorities, and to servers that are asked for their certificates. Nil: by
+	// ALL_PROXY and NO_PROXY, or directly.
+	Dial Dial
 	// Logger of the manager and all it runs.
 	Logger logr.Logger
 	// Clock tells the time; nil: the real one.
@@ -78,6 +84,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.HostServiceInterval <= 0 {
 		o.HostServiceInterval = 5 * time.Minute
+	}
+	if o.CertificateInterval <= 0 {
+		o.CertificateInterval = time.Hour
+	}
+	if o.Dial == nil {
+		o.Dial = dialFromEnvironment()
 	}
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
