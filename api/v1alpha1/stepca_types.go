@@ -169,6 +169,9 @@ type StepCAStatus struct {
 	// intermediateNotAfter is when the intermediate certificate ends.
 	// +optional
 	IntermediateNotAfter *metav1.Time `json:"intermediateNotAfter,omitempty"`
+	// intermediateRenewalTime is when the intermediate certificate is renewed.
+	// +optional
+	IntermediateRenewalTime *metav1.Time `json:"intermediateRenewalTime,omitempty"`
 }
 
 // RootStatus is one root certificate.
