@@ -130,7 +130,7 @@ func TestMountFailure(t *testing.T) {
 func TestInShort(t *testing.T) {
 	unit := &machine.UnitError{What: "start mnt-media.mount", Output: "Job for mnt-media.mount failed.\nMounting mnt-media.mount...\n" +
 		"mount.nfs4: access denied by server while mounting 10.0.0.13:/exports/media\nmnt-media.mount: Failed with result 'exit-code'."}
-	const want = "start mnt-media.mount: mount.nfs4: access denied by server while mounting 10.0.0.13:/exports/media (not everything could be put back)"
+	const want = "not rolled back in full: start mnt-media.mount: mount.nfs4: access denied by server while mounting 10.0.0.13:/exports/media"
 	if got := inShort(unit); got.Error() != want {
 		t.Errorf("want %q, got %q", want, got)
 	}

@@ -5,7 +5,6 @@ package hostservice
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -78,11 +77,6 @@ var stepReasons = map[string]string{
 func machineFailure(step string, err error) error {
 	var (
 		pending  *machine.PendingError
-		changed  *machine.ChangedError
-		refused  *machine.ValidateError
-		silent   *machine.ProbeError
-		unit     *machine.UnitError
-		job      *machine.JobError
 		packages = step == InstallingReason || step == RemovingReason
 	)
 	switch {
@@ -96,15 +90,15 @@ func machineFailure(step string, err error) error {
 		return reconcile.Wait(InstallingReason, machineBusyFor, err)
 	case errors.As(err, &pending):
 		return reconcile.Wait(MachineBusyReason, machineBusyFor, err)
-	case errors.As(err, &changed):
+	case errors.As(err, new(*machine.ChangedError)):
 		return reconcile.Wait(ChangedReason, machineAgainFor, err)
-	case errors.As(err, &refused):
-		return reconcile.Fail(ValidationFailedReason, undone(refused.Undone, err))
-	case errors.As(err, &silent):
-		return reconcile.Fail(ProbeFailedReason, undone(silent.Undone, err))
-	case errors.As(err, &unit):
-		return reconcile.Fail(UnitFailedReason, undone(unit.Undone, err))
-	case errors.As(err, &job):
+	case errors.As(err, new(*machine.ValidateError)):
+		return reconcile.Fail(ValidationFailedReason, err)
+	case errors.As(err, new(*machine.ProbeError)):
+		return reconcile.Fail(ProbeFailedReason, err)
+	case errors.As(err, new(*machine.UnitError)):
+		return reconcile.Fail(UnitFailedReason, err)
+	case errors.As(err, new(*machine.JobError)):
 		return reconcile.Fail(InstallFailedReason, err)
 	case errors.As(err, new(*machine.UnsupportedError)):
 		return reconcile.Stall(UnsupportedReason, err)
@@ -114,12 +108,4 @@ func machineFailure(step string, err error) error {
 		return reconcile.Stall(InvalidReason, err)
 	}
 	return err
-}
-
-// undone says first what matters most to those who use the service.
-func undone(u machine.Undone, err error) error {
-	if u.Complete {
-		return fmt.Errorf("rolled back: %w", err)
-	}
-	return fmt.Errorf("not rolled back in full: %w", err)
 }

@@ -16,8 +16,10 @@ import (
 // What may take how long in a change, in seconds.
 const (
 	validatePatience = 60
+	refreshPatience  = 60
 	unitPatience     = 100
 	probePatience    = 5
+	copyPatience     = 30 // of a program from where it was downloaded to
 	changePatience   = 60 // everything else
 )
 
@@ -47,7 +49,11 @@ func (c *change) budget() time.Duration {
 		if len(w.Validate) > 0 {
 			seconds += validatePatience
 		}
+		if w.source != nil {
+			seconds += copyPatience
+		}
 	}
+	seconds += 2 * refreshPatience * len(c.refreshes)
 	seconds += validatePatience * len(c.p.want.Verify)
 	budget := time.Duration(seconds) * time.Second
 	for _, p := range c.p.want.Probes {
@@ -57,133 +63,6 @@ func (c *change) budget() time.Duration {
 }
 
 func (p Probe) patience() time.Duration { return cmp.Or(p.Patience, probePatience*time.Second) }
-
-// changeFunctions are the tools of a change. Nothing stops the script but its
-// own decision: every command's failure is looked at.
-const changeFunctions = `
-why= what= out= code=0 swapped= heard= released=
-try() {
-	why=$1 what=$2
-	shift 2
-	out=$("$@" 2>&1)
-	code=$?
-	[ "$code" -eq 0 ]
-}
-# state PATH: what stands there
-state() {
-	if [ -L "$1" ]; then
-		printf 'link %s' "$(readlink "$1")"
-	elif [ -f "$1" ]; then
-		s=$(sha256sum <"$1")
-		printf 'file %s' "${s%% *}"
-	elif [ -d "$1" ]; then
-		printf directory
-	elif [ -e "$1" ]; then
-		printf other
-	else
-		printf none
-	fi
-}
-same() { why=changed what=$1; [ "$(state "$1")" = "$2" ]; }
-# into FROM TO: a rename, once the content is on disk: a machine that loses its power has all of it or none
-into() { { [ -L "$1" ] || sync "$1"; } && mv -f -T "$1" "$2"; }
-put() { rm -f "$1.new" && base64 -d >"$1.new" && into "$1.new" "$1"; }
-# stage PATH OWNER:GROUP MODE, content in base64 on standard input
-stage() { rm -f "$1" && true >"$1" && chown "$2" "$1" && chmod "$3" "$1" && base64 -d >"$1"; }
-copy() { rm -f "$2" && true >"$2" && chown "$3" "$2" && chmod "$4" "$2" && cat <"$1" >"$2"; }
-relink() { rm -f "$2" && ln -s "$(readlink "$1")" "$2"; }
-saved() { [ -e "$1" ] || [ -L "$1" ]; }
-# hold PATH ID: keeps what stands there until the change has come to its end
-hold() {
-	if saved "$keep/$2.old" || saved "$keep/$2.none"; then return 0; fi
-	if [ -L "$1" ]; then
-		relink "$1" "$keep/$2.tmp" && into "$keep/$2.tmp" "$keep/$2.old"
-	elif [ -f "$1" ]; then
-		cp -p "$1" "$keep/$2.tmp" && into "$keep/$2.tmp" "$keep/$2.old"
-	else
-		true >"$keep/$2.none"
-	fi
-}
-# back PATH ID STAGE: undoes what hold began
-back() {
-	rm -f "$3"
-	if [ -L "$keep/$2.old" ]; then
-		relink "$keep/$2.old" "$3" && into "$3" "$1"
-	elif [ -f "$keep/$2.old" ]; then
-		cp -p "$keep/$2.old" "$3" && into "$3" "$1"
-	elif [ -f "$keep/$2.none" ]; then
-		rm -f "$1"
-	fi
-}
-# save PATH ID: keeps an original, once, until it comes back
-save() {
-	if saved "$keep/$2.original"; then return 0; fi
-	if [ -L "$1" ]; then
-		relink "$1" "$keep/$2.tmp" && into "$keep/$2.tmp" "$keep/$2.original"
-	elif [ -f "$1" ]; then
-		copy "$1" "$keep/$2.tmp" root:root 0600 && into "$keep/$2.tmp" "$keep/$2.original"
-	fi
-}
-# restore PATH ID STAGE OWNER:GROUP MODE: an original that was not saved still stands there
-restore() {
-	if [ -L "$keep/$2.original" ]; then
-		relink "$keep/$2.original" "$3" && into "$3" "$1"
-	elif [ -f "$keep/$2.original" ]; then
-		copy "$keep/$2.original" "$3" "$4" "$5" && into "$3" "$1"
-	fi
-}
-makedir() { [ -d "$1" ] || mkdir "$1"; }
-# own PATH REAL OWNER MODE: goes there first, so that whoever may write above cannot lay a link to another directory
-own() (
-	cd "$1" || exit 1
-	if [ -n "$2" ] && [ -d "/proc/$$" ] && [ "$(readlink /proc/self/cwd)" != "$2" ]; then
-		echo "it is not at $2 any more"
-		exit 1
-	fi
-	if [ -n "$3" ]; then chown "$3" . || exit 1; fi
-	[ -z "$4" ] || chmod "$4" .
-)
-# unit VERB UNIT
-unit() {
-	if timeout 100 systemctl "$1" "$2"; then return 0; fi
-	journalctl -u "$2" -n 10 -o cat --no-pager
-	return 1
-}
-trigger() { if systemctl is-active -q "$2"; then unit "$1" "$2"; fi; }
-start() {
-	if systemctl is-active -q "$1"; then return 0; fi
-	systemctl reset-failed "$1" 2>/dev/null
-	unit start "$1"
-}
-alive() {
-	case $(systemctl is-active "$1") in
-	active | activating | reloading | refreshing) return 0 ;;
-	esac
-	echo "it does not run"
-	journalctl -u "$1" -n 10 -o cat --no-pager
-	return 1
-}
-# patient SECONDS WANT MATCH COMMAND...: a probe until it succeeds or the time is over
-patient() {
-	limit=$(($(date +%s) + $1)) tries=$(($1 * 5 + 1))
-	shift
-	until ask "$@"; do
-		tries=$((tries - 1))
-		if [ "$tries" -le 0 ] || [ "$(date +%s)" -ge "$limit" ]; then
-			printf '%s' "$got" | tail -c 2000
-			return 1
-		fi
-		sleep 0.2
-	done
-}
-report() {
-	echo "@$1"
-	printf '%s' "$what" | base64
-	echo @output
-	printf '%s' "$out" | tail -c 6000 | base64
-	echo @end
-}
-`
 
 // script renders the whole change.
 func (c *change) script(budget time.Duration) string {
@@ -220,6 +99,11 @@ func (c *change) check(s *script) {
 	s.line(`same "$rec" %s || return 1`, word(state))
 	for _, at := range c.moves() {
 		s.line("same %s %s || return 1", word(at), word(c.p.seen.Paths[at].state()))
+	}
+	for _, w := range c.writes {
+		if w.source != nil && w.from != w.Path {
+			s.line("same %s %s || return 1", word(w.from), word("file "+w.hash))
+		}
 	}
 }
 
@@ -267,7 +151,7 @@ func (c *change) first() *record {
 		*r = *c.final
 		r.Files, r.Dirs, r.Units = slices.Clone(r.Files), slices.Clone(r.Dirs), slices.Clone(r.Units)
 	}
-	r.Pending, r.Triggers = true, c.triggers
+	r.Pending, r.Triggers, r.Refreshes = true, c.triggers, c.refreshes
 	had := c.p.seen.record
 	if had == nil {
 		return r
@@ -295,7 +179,7 @@ func (c *change) first() *record {
 func (c *change) begin(s *script) {
 	s.line(`try write "$keep" mkdir -p "$keep" || return 1`)
 	if c.p.seen.record.pending() {
-		s.line("swapped=yes heard=yes")
+		s.line("swapped=yes refreshed=yes heard=yes")
 		for _, f := range c.p.seen.record.Files {
 			s.line("rm -f %s", word(stageOf(f.Path)))
 		}
@@ -325,8 +209,11 @@ func (c *change) finalFiles() []ownedFile {
 	return c.final.Files
 }
 
-// stage makes directories and lays the new files beside their places.
+// stage makes users and directories, and lays the new files beside their places.
 func (c *change) stage(s *script) {
+	for _, u := range c.users {
+		s.line("try write %s account %s %s || return 1", word("user "+u.Name), word(u.Name), word(cmp.Or(u.Home, "/nonexistent")))
+	}
 	for _, d := range c.makes {
 		if d.made {
 			s.line("try write %s makedir %s || return 1", word(d.path), word(d.path))
@@ -334,8 +221,12 @@ func (c *change) stage(s *script) {
 		c.own(s, d, " || return 1")
 	}
 	for _, w := range c.writes {
-		s.data(w.Content, "try write %s stage %s %s %s <<'%s' || return 1", word(w.Path), word(stageOf(w.Path)),
-			word(w.Owner+":"+w.Group), octal(w.Mode), endOfData)
+		place := word(stageOf(w.Path)) + " " + word(w.Owner+":"+w.Group) + " " + octal(w.Mode)
+		if w.source != nil {
+			s.line("try write %s copy %s %s || return 1", word(w.Path), word(w.from), place)
+			continue
+		}
+		s.data(w.Content, "try write %s stage %s <<'%s' || return 1", word(w.Path), place, endOfData)
 	}
 	for _, w := range c.writes {
 		if len(w.Validate) == 0 {
@@ -390,6 +281,12 @@ func (c *change) swap(s *script) {
 
 // settle lets the units take the change and sees that all is well.
 func (c *change) settle(s *script) {
+	if len(c.refreshes) > 0 {
+		s.line("refreshed=yes")
+	}
+	for _, r := range c.refreshes {
+		s.line("try refresh %s %s || return 1", word(strings.Join(r.Argv, " ")), c.refresh(r))
+	}
 	for _, v := range c.p.want.Verify {
 		s.line("try verify %s timeout %d %s || return 1", word(v.Name), validatePatience, words(v.Argv))
 	}
@@ -455,7 +352,7 @@ func (c *change) commit(s *script) {
 	for _, r := range c.restores {
 		s.line(`rm -f "$keep"/%s.original`, id(r.Path))
 	}
-	s.line(`rm -f "$keep"/*.old "$keep"/*.none "$keep"/*.tmp`)
+	s.line(`rm -f "$keep"/*.old "$keep"/*.none "$keep"/*.tmp "$keep"/*.download*`)
 	s.line(`rmdir "$keep" 2>/dev/null`) // unless originals are in it
 	s.line("return 0")
 }

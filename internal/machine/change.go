@@ -6,13 +6,12 @@ package machine
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/phoenix-hypervisor/phoenix/internal/secret"
 )
 
 // change is everything that one script does.
@@ -21,6 +20,7 @@ type change struct {
 	final   *record // nil: the record goes
 	changes []Change
 
+	users    []User
 	writes   []write
 	restores []prune   // paths that are no longer ours
 	makes    []ownDir  // directories to make, or to give another owner or mode
@@ -31,11 +31,13 @@ type change struct {
 	fresh    []ownedUnit // units that this change takes
 	triggers []ownedTrigger
 	reload   bool // systemd reads its files again
+
+	refreshes []ownedRefresh
 }
 
 // write is a file that takes its place.
 type write struct {
-	File
+	goal
 	take bool // what is there is not ours: it is kept
 }
 
@@ -60,9 +62,15 @@ type release struct {
 func (p *planner) change() *change {
 	c := &change{p: p, final: newRecord(p.owner)}
 	if p.seen.record.pending() {
-		c.triggers = slices.Clone(p.seen.record.Triggers)
+		c.triggers, c.refreshes = slices.Clone(p.seen.record.Triggers), slices.Clone(p.seen.record.Refreshes)
 		// How far it came, nobody knows.
 		c.reload = slices.ContainsFunc(p.seen.record.Files, func(f ownedFile) bool { return inSystemd(f.Path) })
+	}
+	for _, u := range p.want.Users {
+		if !p.seen.Users[u.Name] {
+			c.users = append(c.users, u)
+			c.note("user "+u.Name, "", "made", ImpactNone)
+		}
 	}
 	c.files()
 	c.pruneFiles()
@@ -81,10 +89,16 @@ func (p *planner) change() *change {
 
 // steps is the step that makes the change, if there is any.
 func (c *change) steps(reason string) []Step {
-	if bytes.Equal(c.final.render(), c.p.seen.recordBytes) && len(c.writes)+len(c.makes)+len(c.enable)+len(c.start) == 0 {
+	if bytes.Equal(c.final.render(), c.p.seen.recordBytes) && len(c.users)+len(c.writes)+len(c.makes)+len(c.enable)+len(c.start) == 0 {
 		return nil
 	}
-	return []Step{{Reason: reason, Message: c.message(), Changes: c.changes, Do: c.do}}
+	step := Step{Reason: reason, Message: c.message(), Changes: c.changes, Do: c.do}
+	if missing := c.p.toDownload(); len(missing) > 0 {
+		step.Do = func(context.Context, *Machine) error {
+			return &PendingError{"what is to be downloaded from " + missing[0].URL}
+		}
+	}
+	return []Step{step}
 }
 
 func (c *change) note(what, from, to string, impact Impact) {
@@ -92,12 +106,10 @@ func (c *change) note(what, from, to string, impact Impact) {
 }
 
 func (c *change) files() {
-	for _, f := range c.p.want.Files {
+	for _, f := range c.p.files {
 		had := c.p.seen.record.file(f.Path)
 		there, exists := c.p.seen.Paths[f.Path]
-		owns := ownedFile{
-			Path: f.Path, Hash: fullHash(f.Content), Mode: octal(f.Mode), User: f.Owner, Group: f.Group, Triggers: ownedTriggers(f.Triggers),
-		}
+		owns := f.owns()
 		switch {
 		case had != nil:
 			owns.Original = had.Original
@@ -105,8 +117,9 @@ func (c *change) files() {
 			owns.Original = originalOf(there)
 		}
 		if !exists || !f.is(there) {
-			c.writes = append(c.writes, write{File: f, take: owns.Original != nil})
+			c.writes = append(c.writes, write{goal: f, take: owns.Original != nil})
 			c.triggers = append(c.triggers, owns.Triggers...)
+			c.addRefresh(f.Refresh)
 			c.reload = c.reload || inSystemd(f.Path)
 			c.noteFile(f, there, c.p.impact(owns.Triggers))
 		} else if had == nil {
@@ -116,18 +129,11 @@ func (c *change) files() {
 	}
 }
 
-// noteFile shows what differs of a file. Neither content nor the plain hash of
-// a secret is in it.
-func (c *change) noteFile(f File, there Path, impact Impact) {
-	show := func(hash string) string {
-		if f.Secret {
-			return secret.Secret(hash).String()
-		}
-		return "sha256:" + hash[:min(12, len(hash))]
-	}
-	from, to := there.Kind, show(fullHash(f.Content))
+// noteFile shows what differs of a file.
+func (c *change) noteFile(f goal, there Path, impact Impact) {
+	from, to := there.Kind, f.show(f.hash)
 	if there.Kind == "file" {
-		from = show(there.Hash)
+		from = f.show(there.Hash)
 	}
 	if from != to {
 		c.note(f.Path, from, to, impact)
@@ -148,6 +154,7 @@ func (c *change) pruneFiles() {
 		}
 		c.reload = c.reload || inSystemd(f.Path)
 		c.triggers = append(c.triggers, f.Triggers...)
+		c.addRefresh(f.Refresh)
 		there, exists := c.p.seen.Paths[f.Path]
 		to := ""
 		if f.Original != nil {
@@ -162,7 +169,7 @@ func (c *change) pruneFiles() {
 }
 
 func (p *planner) wantsFile(path string) bool {
-	return slices.ContainsFunc(p.want.Files, func(f File) bool { return f.Path == path })
+	return slices.ContainsFunc(p.files, func(f goal) bool { return f.Path == path })
 }
 
 // dirs makes those that are wanted and those that files and they stand in.
@@ -185,7 +192,7 @@ func (c *change) dirs() {
 		ensure(path.Dir(d.Path))
 		c.dir(d)
 	}
-	for _, f := range c.p.want.Files {
+	for _, f := range c.p.files {
 		ensure(path.Dir(f.Path))
 	}
 	slices.SortStableFunc(c.makes, func(a, b ownDir) int { return cmp.Compare(len(a.path), len(b.path)) })
@@ -352,11 +359,17 @@ func (c *change) message() string {
 			parts = append(parts, fmt.Sprintf("%s %d %s", what, n, many))
 		}
 	}
+	for _, u := range c.users {
+		parts = append(parts, "make user "+u.Name)
+	}
 	count(len(c.writes), "write", "file", "files")
 	count(len(c.restores), "give up", "file", "files")
 	count(len(c.makes), "set", "directory", "directories")
 	for _, r := range c.releases {
 		parts = append(parts, "release "+r.unit)
+	}
+	for _, r := range c.refreshes {
+		parts = append(parts, "run "+strings.Join(r.Argv, " "))
 	}
 	for _, t := range c.triggers {
 		parts = append(parts, strings.ToLower(string(t.Action))+" "+t.Unit)

@@ -5,6 +5,8 @@ package machine
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -55,11 +57,12 @@ type Undone struct {
 	Complete bool
 }
 
+// String begins an error, as it matters most to those who use a service.
 func (u Undone) String() string {
 	if u.Complete {
-		return "everything was put back"
+		return "rolled back: "
 	}
-	return "not everything could be put back"
+	return "not rolled back in full: "
 }
 
 // ValidateError says that a program refuses what was to be written, or what
@@ -72,7 +75,20 @@ type ValidateError struct {
 
 // Error shows what the program said.
 func (e *ValidateError) Error() string {
-	return fmt.Sprintf("validate %s: %s (%s)", e.What, e.Output, e.Undone)
+	return fmt.Sprintf("%svalidate %s: %s", e.Undone, e.What, oneLine(e.Output))
+}
+
+// RefreshError says that a command failed that had to run after files changed.
+// Everything was put back, and the command was run again.
+type RefreshError struct {
+	What   string // the command
+	Output string // of the command, without secrets
+	Undone
+}
+
+// Error shows what the command said.
+func (e *RefreshError) Error() string {
+	return fmt.Sprintf("%srun %s: %s", e.Undone, e.What, oneLine(e.Output))
 }
 
 // UnitError says that a unit could not be started, stopped, reloaded or the
@@ -84,7 +100,9 @@ type UnitError struct {
 }
 
 // Error shows what systemd said.
-func (e *UnitError) Error() string { return fmt.Sprintf("%s: %s (%s)", e.What, e.Output, e.Undone) }
+func (e *UnitError) Error() string {
+	return fmt.Sprintf("%s%s: %s", e.Undone, e.What, oneLine(e.Output))
+}
 
 // ProbeError says that a service did not do its work after a change, within
 // the probe's patience. Everything was put back.
@@ -96,14 +114,54 @@ type ProbeError struct {
 
 // Error shows what the probe got.
 func (e *ProbeError) Error() string {
-	return fmt.Sprintf("probe %s: got %q (%s)", e.Name, e.Output, e.Undone)
+	return fmt.Sprintf("%sprobe %s: got %q", e.Undone, e.Name, oneLine(e.Output))
 }
 
-// JobError says that a transient unit failed, such as an installation.
+// JobError says that a transient unit failed, such as an installation or a
+// download.
 type JobError struct {
 	Unit, What string // "phoenix-0a1b2c3d4e5f.service", "install dnsmasq"
-	Log        string // the last lines of its journal
+	Log        string // the last lines of its journal, of this try alone where they reach so far
 }
 
 // Error shows the end of the journal.
-func (e *JobError) Error() string { return fmt.Sprintf("%s (%s): %s", e.What, e.Unit, e.Log) }
+func (e *JobError) Error() string {
+	return fmt.Sprintf("%s (%s): %s", e.What, e.Unit, oneLine(e.Log))
+}
+
+// lineLength bounds what an error tells of a program's words.
+const lineLength = 300
+
+// chatter is what systemd says of every unit that starts, ends or fails.
+var chatter = regexp.MustCompile(`^(Started |Starting |Stopped |Stopping |Reloaded |Reloading |Job for .* failed |See "systemctl status |Failed to start |` +
+	`\S+: (Failed with result |(Main|Control) process exited|Consumed |Deactivated successfully|Scheduled restart job))`)
+
+// oneLine is what a program said in one line: the end of it, as that is where a
+// program says why it gave up, and without systemd's chatter unless that is all.
+func oneLine(text string) string {
+	var told, all []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		all = append(all, line)
+		if !chatter.MatchString(line) {
+			told = append(told, line)
+		}
+	}
+	if len(told) == 0 {
+		told = all
+	}
+	return tail(strings.Join(slices.Compact(told), "; "), lineLength)
+}
+
+// lastTry is what a unit's journal says since it was last started.
+func lastTry(log string) string {
+	lines := strings.Split(log, "\n")
+	for i, line := range slices.Backward(lines) {
+		if strings.HasPrefix(line, "Started ") && i < len(lines)-1 {
+			return strings.Join(lines[i+1:], "\n")
+		}
+	}
+	return log
+}

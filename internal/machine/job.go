@@ -52,6 +52,23 @@ done
 // locked is how apt and dpkg speak of a lock that another holds.
 var locked = regexp.MustCompile(`(?i)could not get lock|unable to (?:acquire|lock)|is another process using it|frontend lock`)
 
+// waitsFor finds in apt's words the lock that it waits for, and who holds it.
+var waitsFor = regexp.MustCompile(`(?i)lock (/[^ ]*[^ .])\.?(?: It is held by (process [0-9]+(?: \([^)]*\))?))?`)
+
+// waiting says which lock a job waits for, if it was that of which it spoke last.
+func waiting(log string) string {
+	lines := strings.Split(log, "\n")
+	last := lines[len(lines)-1]
+	found := waitsFor.FindStringSubmatch(last)
+	switch {
+	case found == nil || !locked.MatchString(last):
+		return ""
+	case found[2] == "":
+		return ", which waits for the lock " + found[1]
+	}
+	return ", which waits for the lock " + found[1] + " of " + found[2]
+}
+
 // missing are the wanted packages that are not installed.
 func (p *planner) missing() []string {
 	return slices.DeleteFunc(sorted(p.want.Packages), func(name string) bool {
@@ -139,7 +156,7 @@ func (j job) do(ctx context.Context, m *Machine) error {
 		if err := j.run(ctx, m, j.forget()); err != nil {
 			return err
 		}
-		return &JobError{Unit: j.unit(), What: j.p.jobs()[0].What, Log: tail(log, 1500)}
+		return &JobError{Unit: j.unit(), What: j.p.jobs()[0].What, Log: tail(lastTry(log), 1500)}
 	}
 	if err := j.run(ctx, m, j.forget()+j.start()); err != nil {
 		return err
@@ -158,7 +175,7 @@ func (j job) run(ctx context.Context, m *Machine, text string) error {
 	case result.ExitCode == exitChanged:
 		return &ChangedError{j.p.owner.record()}
 	case result.ExitCode != 0:
-		return fmt.Errorf("%s: exit code %d: %s", j.what, result.ExitCode, tail(string(result.Stderr), 500))
+		return fmt.Errorf("%s: exit code %d: %s", j.what, result.ExitCode, oneLine(string(result.Stderr)))
 	}
 	return nil
 }

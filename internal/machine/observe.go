@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,7 +29,9 @@ type Seen struct {
 	Paths map[string]Path
 	// Packages are the versions of those that are installed.
 	Packages map[string]string
-	Units    map[string]UnitStatus
+	// Users are those of State.Users that are there.
+	Users map[string]bool
+	Units map[string]UnitStatus
 	// Probes are the results, in the order of State.Probes.
 	Probes []ProbeResult
 	// Contents are the files that State.Reads names.
@@ -38,8 +41,10 @@ type Seen struct {
 	recordBytes []byte
 	record      *record
 	others      []claims
-	jobLogs     map[string]string // of the failed transient units
+	jobLogs     map[string]string // of the transient units that failed or run
 	needed      []string          // packages that a removal left for others
+	curl        bool              // the program is there; known with artifacts alone
+	bare        bool              // the store is there, and nothing is in it
 }
 
 // Path is what stands at a path; a symbolic link is not followed.
@@ -90,7 +95,7 @@ func (m *Machine) Observe(ctx context.Context, owner Owner, want State) (Seen, e
 		return Seen{}, fmt.Errorf("observe: %w", err)
 	}
 	if result.ExitCode != 0 {
-		return Seen{}, fmt.Errorf("observe: exit code %d: %s", result.ExitCode, tail(string(result.Stderr), 500))
+		return Seen{}, fmt.Errorf("observe: exit code %d: %s", result.ExitCode, oneLine(string(result.Stderr)))
 	}
 	seen, err := parseSeen(owner, want, result.Stdout)
 	if err != nil {
@@ -201,13 +206,15 @@ look_units() {
 	echo @show
 	systemctl show -p Id,LoadState,ActiveState,SubState,UnitFileState "$@"
 }
-failed_jobs() {
+job_logs() {
 	for u; do
-		if [ "$(systemctl is-active "$u")" = failed ]; then
+		case $(systemctl is-active "$u") in
+		failed | active | activating | reloading | deactivating)
 			echo @job
 			printf '%s\n' "$u"
 			journalctl -u "$u" -n 25 -o cat --no-pager | base64
-		fi
+			;;
+		esac
 	done
 }
 take() {
@@ -279,13 +286,23 @@ func observeScript(owner Owner, want State) string {
 	s.line("base64 </etc/os-release 2>/dev/null")
 	s.line("if held; then echo @held; fi")
 	s.line(`if [ -f "$rec" ] && [ ! -L "$rec" ]; then echo @record; base64 <"$rec"; fi`)
+	s.line(`if [ ! -e "$rec" ] && [ -d "$store" ] && [ -z "$(ls -A "$store")" ]; then echo @bare; fi`)
 	s.line("others")
-	s.line(`recorded '{"path":"' dirs %s`, words(want.paths()))
+	s.line(`recorded '{"path":"' dirs %s`, words(want.paths(owner)))
+	packages := want.Packages
+	if len(want.Artifacts) > 0 {
+		packages = append(slices.Clone(packages), downloaders...)
+		s.line("if command -v curl >/dev/null; then echo @curl; fi")
+	}
+	if len(want.Users) > 0 {
+		s.line("echo @users")
+		s.line("getent passwd %s", words(want.userNames()))
+	}
 	s.line("echo @packages")
-	s.line(`recorded '{"package":"' look_packages %s`, words(sorted(want.Packages)))
+	s.line(`recorded '{"package":"' look_packages %s`, words(sorted(packages)))
 	s.line("echo @units")
 	s.line(`recorded '{"unit":"' jobs_too %s`, words(want.unitNames()))
-	s.line(`recorded '{"job":"' failed_jobs`)
+	s.line(`recorded '{"job":"' job_logs`)
 	s.line(`if [ -f "$keep/needed" ]; then echo @needed; cat "$keep/needed"; fi`)
 	for _, glob := range want.Reads {
 		s.line(`for f in %s; do take "$f"; done`, pattern(glob))
@@ -300,14 +317,25 @@ func observeScript(owner Owner, want State) string {
 	return s.String()
 }
 
-// paths are those of all files and directories.
-func (s *State) paths() []string {
+// paths are those of all files and directories, and of where artifacts wait.
+func (s *State) paths(owner Owner) []string {
 	var list []string
 	for _, d := range s.Dirs {
 		list = append(list, d.Path)
 	}
 	for _, f := range s.Files {
 		list = append(list, f.Path)
+	}
+	for i := range s.Artifacts {
+		list = append(list, s.Artifacts[i].Path, s.Artifacts[i].staged(owner))
+	}
+	return list
+}
+
+func (s *State) userNames() []string {
+	var list []string
+	for _, u := range s.Users {
+		list = append(list, u.Name)
 	}
 	return list
 }
@@ -318,10 +346,15 @@ func (s *State) unitNames() []string {
 	for _, u := range s.Units {
 		list = append(list, u.Name)
 	}
+	var triggers []Trigger
 	for _, f := range s.Files {
-		for _, t := range f.Triggers {
-			list = append(list, t.Unit)
-		}
+		triggers = append(triggers, f.Triggers...)
+	}
+	for _, a := range s.Artifacts {
+		triggers = append(triggers, a.Triggers...)
+	}
+	for _, t := range triggers {
+		list = append(list, t.Unit)
 	}
 	return sorted(list)
 }

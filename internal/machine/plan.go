@@ -31,7 +31,7 @@ type Change struct {
 
 // Reasons of steps.
 const (
-	ReasonInstall = "Install" // packages
+	ReasonInstall = "Install" // packages and artifacts
 	ReasonRemove  = "Remove"  // packages that we installed
 	ReasonApply   = "Apply"   // everything else
 	ReasonClear   = "Clear"   // everything else of an owner that goes
@@ -45,7 +45,8 @@ type Step struct {
 	// Do makes the changes, all or none of them. It comes to its end although
 	// the context ends before; then the error is IsAway. Other errors are
 	// *PendingError (also when all went well and a transient unit works on it),
-	// *ChangedError, *ValidateError, *UnitError, *ProbeError and *JobError.
+	// *ChangedError, *ValidateError, *RefreshError, *UnitError, *ProbeError and
+	// *JobError.
 	Do func(ctx context.Context, m *Machine) error
 }
 
@@ -75,6 +76,7 @@ func Plan(owner Owner, want State, seen Seen, o PlanOptions) ([]Step, error) {
 	}
 	var steps []Step
 	steps = append(steps, p.install()...)
+	steps = append(steps, p.download()...)
 	steps = append(steps, p.uninstall()...)
 	return append(steps, p.change().steps(ReasonApply)...), nil
 }
@@ -84,10 +86,10 @@ func Plan(owner Owner, want State, seen Seen, o PlanOptions) ([]Step, error) {
 // installed go unless another needs them. Data stays. It is pure; seen must
 // come from an observation with an empty State or with the last one.
 func Clear(owner Owner, seen Seen) []Step {
-	if seen.record == nil {
-		return nil
-	}
 	p := newPlanner(owner, State{}, seen)
+	if seen.record == nil {
+		return p.clearStore()
+	}
 	return append(p.change().steps(ReasonClear), p.uninstall()...)
 }
 
@@ -96,21 +98,34 @@ type planner struct {
 	owner Owner
 	want  State
 	seen  Seen
+	files []goal
 }
 
 func newPlanner(owner Owner, want State, seen Seen) *planner {
-	want.Dirs, want.Files = slices.Clone(want.Dirs), slices.Clone(want.Files)
-	for i := range want.Files {
-		f := &want.Files[i]
-		f.Owner, f.Group = cmp.Or(f.Owner, "root"), cmp.Or(f.Group, "root")
-		if f.Mode == 0 && f.Secret {
-			f.Mode = 0o600
-		}
-		f.Mode = cmp.Or(f.Mode, 0o644)
+	p := &planner{owner: owner, want: want, seen: seen}
+	for _, f := range want.Files {
+		p.files = append(p.files, goalOf(f))
+	}
+	for i := range want.Artifacts {
+		p.files = append(p.files, p.program(&want.Artifacts[i]))
 	}
 	// Those above come first, so that each is made in one that is there.
-	slices.SortStableFunc(want.Dirs, func(a, b Dir) int { return cmp.Compare(len(a.Path), len(b.Path)) })
-	return &planner{owner: owner, want: want, seen: seen}
+	p.want.Dirs = slices.Clone(want.Dirs)
+	slices.SortStableFunc(p.want.Dirs, func(a, b Dir) int { return cmp.Compare(len(a.Path), len(b.Path)) })
+	p.want.Packages = sorted(append(slices.Clone(want.Packages), p.downloader()...))
+	return p
+}
+
+// clearStore is the step for the folder of the records, when the machine went
+// away right before it did.
+func (p *planner) clearStore() []Step {
+	if !p.seen.bare {
+		return nil
+	}
+	return []Step{{Reason: ReasonClear, Message: "give up " + store, Do: func(ctx context.Context, m *Machine) error {
+		_, err := m.carry(ctx, &passenger{script: "rmdir " + word(store) + " 2>/dev/null\n:\n", patience: scriptPatience})
+		return err
+	}}}
 }
 
 // refuse finds what is not ours to change.
@@ -119,7 +134,7 @@ func (p *planner) refuse(adopt bool) error {
 		return err
 	}
 	var foreign []string
-	for _, f := range p.want.Files {
+	for _, f := range p.files {
 		there, ok := p.seen.Paths[f.Path]
 		if ok && !p.mayTake(f, there, adopt) {
 			foreign = append(foreign, f.Path)
@@ -141,7 +156,7 @@ func (p *planner) refuse(adopt bool) error {
 func (p *planner) refuseClaimed() error {
 	for _, other := range p.seen.others {
 		var claimed []string
-		for _, f := range p.want.Files {
+		for _, f := range p.files {
 			if other.paths[f.Path] {
 				claimed = append(claimed, f.Path)
 			}
@@ -154,7 +169,7 @@ func (p *planner) refuseClaimed() error {
 }
 
 // mayTake says whether a file may take the place of what is there.
-func (p *planner) mayTake(f File, there Path, adopt bool) bool {
+func (p *planner) mayTake(f goal, there Path, adopt bool) bool {
 	switch {
 	case there.Kind != "file" && there.Kind != "link":
 		return false
@@ -162,12 +177,6 @@ func (p *planner) mayTake(f File, there Path, adopt bool) bool {
 		return true
 	}
 	return f.is(there)
-}
-
-// is says whether a file is as it is wanted.
-func (f *File) is(there Path) bool {
-	return there.Kind == "file" && there.Hash == fullHash(f.Content) && there.Mode == octal(f.Mode) &&
-		owned(there, f.Owner, f.Group)
 }
 
 // owned says whether owner and group are those, by name or by number.

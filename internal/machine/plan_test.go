@@ -20,8 +20,8 @@ func seenWith(want State, differ func(*Seen)) Seen {
 		"/etc": {Kind: "directory", Mode: "0755", Owner: "root", Group: "root", UID: "0", GID: "0"},
 	}, Packages: map[string]string{}, Units: map[string]UnitStatus{}, jobLogs: map[string]string{}}
 	p := newPlanner(planOwner, want, seen)
-	for _, f := range p.want.Files {
-		seen.Paths[f.Path] = Path{Kind: "file", Mode: octal(f.Mode), Owner: f.Owner, Group: f.Group, UID: "0", GID: "0", Hash: fullHash(f.Content)}
+	for _, f := range p.files {
+		seen.Paths[f.Path] = Path{Kind: "file", Mode: octal(f.Mode), Owner: f.Owner, Group: f.Group, UID: "0", GID: "0", Hash: f.hash}
 	}
 	for _, d := range p.want.Dirs {
 		seen.Paths[d.Path] = Path{Kind: "directory", Mode: octal(d.Mode), Owner: d.Owner, Group: d.Group, UID: "0", GID: "0"}

@@ -164,7 +164,7 @@ func TestRealShell(t *testing.T) {
 	}{
 		{"bad", "refused by the validator", new(*ValidateError)}, {"crash", "the unit fails", new(*UnitError)}, {"0", "the probe fails", new(*ProbeError)},
 	} {
-		if err := apply(realState(dir, c.value)); !errors.As(err, c.kind) || strings.Contains(err.Error(), "not everything") {
+		if err := apply(realState(dir, c.value)); !errors.As(err, c.kind) || strings.Contains(err.Error(), "not rolled back") {
 			t.Errorf("%s: %v", c.reason, err)
 		}
 		if diff := changed(one, contents(t, dir+"/app")); diff != "" {

@@ -29,6 +29,8 @@ type record struct {
 	Packages []ownedPackage `json:"packages"`
 	Jobs     []ownedJob     `json:"jobs"`
 	Triggers []ownedTrigger `json:"triggers"`
+	// Refreshes are, as Triggers, what a change that has not ended has to run.
+	Refreshes []ownedRefresh `json:"refreshes"`
 }
 
 // ownedFile is a file of ours. The first member of this and the others is what
@@ -40,6 +42,9 @@ type ownedFile struct {
 	User     string         `json:"user"`
 	Group    string         `json:"group"`
 	Triggers []ownedTrigger `json:"triggers,omitempty"`
+	Refresh  []string       `json:"refresh,omitempty"`
+	Artifact string         `json:"artifact,omitempty"` // SHA-256 of what was downloaded for it
+	Member   string         `json:"member,omitempty"`   // of an archive
 	Original *original      `json:"original,omitempty"` // that we replaced
 }
 
@@ -115,6 +120,9 @@ func (r *record) render() []byte {
 	renderList(&b, "packages", r.Packages)
 	renderList(&b, "jobs", r.Jobs)
 	renderList(&b, "triggers", r.Triggers)
+	if len(r.Refreshes) > 0 {
+		renderList(&b, "refreshes", r.Refreshes)
+	}
 	b.WriteString("\n}\n")
 	return b.Bytes()
 }

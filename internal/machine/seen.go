@@ -25,7 +25,7 @@ func decode(text string) []byte {
 // parseSeen reads what observeScript printed.
 func parseSeen(owner Owner, want State, out []byte) (Seen, error) {
 	p := parser{want: want, seen: Seen{
-		Paths: map[string]Path{}, Packages: map[string]string{}, Units: map[string]UnitStatus{}, Contents: map[string][]byte{},
+		Paths: map[string]Path{}, Packages: map[string]string{}, Users: map[string]bool{}, Units: map[string]UnitStatus{}, Contents: map[string][]byte{},
 		Probes: make([]ProbeResult, len(want.Probes)), jobLogs: map[string]string{},
 	}}
 	all := sections(out)
@@ -91,6 +91,15 @@ func (p *parser) take(s section) error {
 		}
 	case "needed":
 		p.seen.needed = s.lines
+	case "users":
+		for _, line := range s.lines {
+			name, _, _ := strings.Cut(line, ":")
+			p.seen.Users[name] = true
+		}
+	case "curl":
+		p.seen.curl = true
+	case "bare":
+		p.seen.bare = true
 	case "show":
 		return p.show(s.lines)
 	default:
@@ -266,7 +275,7 @@ func (s *Seen) pending(held bool) error {
 	if s.record != nil {
 		for _, job := range s.record.Jobs {
 			if s.Units[job.Unit].Runs() || s.Units[job.Unit].Active == "deactivating" {
-				return &PendingError{job.Unit + " (" + job.What + ")"}
+				return &PendingError{job.Unit + " (" + job.What + ")" + waiting(s.jobLogs[job.Unit])}
 			}
 		}
 	}

@@ -24,6 +24,7 @@ func (c *change) undo(s *script) {
 	}
 	s.line(":")
 	s.line("fi")
+	c.undoRefreshes(s)
 	c.undoUnits(s)
 	for _, d := range c.makes {
 		if !d.made && d.was != nil {
@@ -119,7 +120,7 @@ func (c *change) outcome(result Result) error {
 	all := sections(result.Stdout)
 	if len(all) == 0 || all[len(all)-1].name != "end" {
 		return fmt.Errorf("change machine: the script reports nothing (exit code %d): %s", result.ExitCode,
-			tail(c.p.want.hide(string(result.Stderr)), 500))
+			oneLine(c.p.want.hide(string(result.Stderr))))
 	}
 	what, output := string(all[0].bytes()), ""
 	if len(all) > 2 {
@@ -157,10 +158,12 @@ func failure(fields []string, what, output string) error {
 	switch fields[0] {
 	case "validate", "verify":
 		return &ValidateError{What: what, Output: output, Undone: undone}
+	case "refresh":
+		return &RefreshError{What: what, Output: output, Undone: undone}
 	case "unit":
 		return &UnitError{What: what, Output: output, Undone: undone}
 	case "probe":
 		return &ProbeError{Name: what, Output: output, Undone: undone}
 	}
-	return fmt.Errorf("write %s: %s (%s)", what, output, undone)
+	return fmt.Errorf("%swrite %s: %s", undone, what, oneLine(output))
 }
