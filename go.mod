@@ -7,6 +7,7 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/luthermonson/go-proxmox v0.8.1
 	github.com/pavlo-v-chernykh/keystore-go/v4 v4.5.0
+	github.com/smallstep/certificates v0.30.2
 	github.com/sony/gobreaker/v2 v2.4.0
 	go.step.sm/crypto v0.91.1
 	golang.org/x/crypto v0.58.0
@@ -135,7 +136,6 @@ require (
 	github.com/shurcooL/sanitized_anchor_name v1.0.0 // indirect
 	github.com/sirupsen/logrus v1.10.1 // indirect
 	github.com/slackhq/nebula v1.10.3 // indirect
-	github.com/smallstep/certificates v0.30.2 // indirect
 	github.com/smallstep/cli-utils v0.12.2 // indirect
 	github.com/smallstep/go-attestation v0.4.4-0.20260814222900-a849f4e2cd68 // indirect
 	github.com/smallstep/linkedca v0.25.0 // indirect

@@ -34,6 +34,8 @@ const (
 	// idleTimeout ends before step-ca's own 15 s, so that it is never the server that closes the connection under a
 	// request, which could not be told from one that broke off.
 	idleTimeout = 10 * time.Second
+	// handshakeTimeout bounds a handshake by itself, as it goes on without the call that began it.
+	handshakeTimeout = 10 * time.Second
 	// idleConnections are kept for callers that work at the same time.
 	idleConnections = 8
 	// maxAnswer bounds what is read of an answer.
@@ -65,6 +67,7 @@ type Client struct {
 	dial  Dial
 	clock clock.PassiveClock
 	http  *http.Client
+	shows bool // a certificate of its own
 }
 
 // NewClient returns a client. It makes no connection. It returns an error when the URL is not https://HOST[:PORT] or
@@ -106,22 +109,28 @@ func newHTTP(dial Dial, config *tls.Config) *http.Client {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
+	bounded := func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		return dial(ctx, network, address)
+	}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext: dial, TLSClientConfig: config,
+			DialContext: bounded, TLSClientConfig: config, TLSHandshakeTimeout: handshakeTimeout,
 			IdleConnTimeout: idleTimeout, MaxIdleConnsPerHost: idleConnections,
+			DisableKeepAlives: len(config.Certificates) > 0, // they are one certificate's, for one call
 		},
 		// A token must not follow a redirection.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// with returns a client that shows a certificate of its own. Its connections are not kept.
+// with returns a client that shows a certificate of its own.
 func (c *Client) with(own tls.Certificate) *Client {
 	config := c.http.Transport.(*http.Transport).TLSClientConfig.Clone() //nolint:errcheck // newHTTP made it
 	config.Certificates = []tls.Certificate{own}
 	out := *c
-	out.http = newHTTP(c.dial, config)
+	out.http, out.shows = newHTTP(c.dial, config), true
 	return &out
 }
 
@@ -172,7 +181,7 @@ func Root(ctx context.Context, dial Dial, authority, fingerprint string) (*x509.
 	}
 	plain := fmt.Sprintf("%x", want)
 	if err := c.call(ctx, http.MethodGet, "/root/"+plain, nil, &answer, ""); err != nil {
-		return nil, fmt.Errorf("read root of authority: %w", err)
+		return nil, fmt.Errorf("read root of authority: %w", notThere(err))
 	}
 	roots, err := parseAll([]pemText{answer.Certificate})
 	if err != nil {
@@ -182,6 +191,15 @@ func Root(ctx context.Context, dial Dial, authority, fingerprint string) (*x509.
 		return nil, fmt.Errorf("read root of authority: %w", c.fail(Untrusted, fmt.Errorf("the fingerprint is %s, not %s", got, plain)))
 	}
 	return roots[0], nil
+}
+
+// notThere says of an authority without the root that it is another one.
+func notThere(err error) error {
+	var e *Error
+	if errors.As(err, &e) && e.status == http.StatusNotFound {
+		e.Kind = Untrusted
+	}
+	return err
 }
 
 // pemText is a certificate in the authority's answers.
@@ -223,7 +241,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any, sec
 	}
 	answer, err := c.http.Do(request)
 	if err != nil {
-		return c.fail(transportKind(err), err)
+		return c.fail(c.transportKind(err), err)
 	}
 	defer answer.Body.Close() //nolint:errcheck // it was read
 	data, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
@@ -257,14 +275,14 @@ func (c *Client) skew(header http.Header) time.Duration {
 }
 
 // transportKind tells why there is no answer.
-func transportKind(err error) Kind {
+func (c *Client) transportKind(err error) Kind {
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {
 		return Untrusted
 	}
 	// The authority ends a handshake with an alert when it does not take the certificate that it is shown.
 	var alert *net.OpError
-	if errors.As(err, &alert) && alert.Op == "remote error" {
+	if c.shows && errors.As(err, &alert) && alert.Op == "remote error" {
 		return Unauthorized
 	}
 	return Away

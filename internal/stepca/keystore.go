@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode"
 
 	jks "github.com/pavlo-v-chernykh/keystore-go/v4"
 	"software.sslmate.com/src/go-pkcs12"
@@ -213,6 +214,8 @@ func (k Keystore) check() error {
 		return fmt.Errorf("unknown format %q", k.Format)
 	case len(k.Password) == 0:
 		return errors.New("there is no password")
+	case k.Format == JKS && bytes.ContainsFunc(k.Password, func(r rune) bool { return r > unicode.MaxASCII }):
+		return errors.New("the password of a JKS must be ASCII") // the library takes bytes for characters
 	}
 	return nil
 }

@@ -64,20 +64,25 @@ func NamesOf(cert *x509.Certificate) Names {
 	return names
 }
 
-// Check returns nil when the certificate bears exactly these names. Its error names the differences.
+// Check returns nil when the certificate bears exactly these names. Its error names the differences. A certificate
+// without a common name passes when that name is among the others: authorities may leave it away.
 func (n Names) Check(cert *x509.Certificate) error {
 	full, err := n.full()
 	if err != nil {
 		return err
 	}
-	sorted := full.request()
+	return full.check(cert)
+}
+
+func (n Names) check(cert *x509.Certificate) error {
+	sorted := n.request()
 	asked := NamesOf(&x509.Certificate{
 		DNSNames: sorted.DNSNames, IPAddresses: sorted.IPAddresses, EmailAddresses: sorted.EmailAddresses, URIs: sorted.URIs,
 	}).SANs
 	given := NamesOf(cert).SANs
 	var wrong []string
-	if cert.Subject.CommonName != full.CommonName {
-		wrong = append(wrong, fmt.Sprintf("its common name is %q, not %q", cert.Subject.CommonName, full.CommonName))
+	if got := cert.Subject.CommonName; got != n.CommonName && (got != "" || !slices.Contains(n.SANs, n.CommonName)) {
+		wrong = append(wrong, fmt.Sprintf("its common name is %q, not %q", got, n.CommonName))
 	}
 	if less := without(asked, given); len(less) > 0 {
 		wrong = append(wrong, "it lacks "+strings.Join(less, ", "))

@@ -70,7 +70,7 @@ func (c *Client) sign(ctx context.Context, r SignRequest) ([]*x509.Certificate, 
 		return nil, c.fail(Invalid, err)
 	}
 	body := signBody{
-		CSR:   string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: r.CSR.Raw})),
+		CSR:   string(requestPEM(r.CSR)),
 		Token: secret,
 	}
 	if r.Duration > 0 {
@@ -81,6 +81,10 @@ func (c *Client) sign(ctx context.Context, r SignRequest) ([]*x509.Certificate, 
 		return nil, refused(err, r)
 	}
 	return c.issued(answer, r.CSR.PublicKey, names)
+}
+
+func requestPEM(request *x509.CertificateRequest) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: request.Raw})
 }
 
 // refused adds what only the caller of the request knows.
@@ -133,7 +137,7 @@ func (c *Client) issued(answer signAnswer, key crypto.PublicKey, names Names) ([
 	if !samePublicKey(key, chain[0].PublicKey) {
 		return nil, c.fail(Invalid, errors.New("the certificate has another key than was asked for"))
 	}
-	if err := names.Check(chain[0]); err != nil {
+	if err := names.check(chain[0]); err != nil {
 		return nil, c.fail(Invalid, err)
 	}
 	if _, err := verify(chain, c.roots, c.within(chain[0])); err != nil {
@@ -155,9 +159,17 @@ func (c *Client) within(cert *x509.Certificate) time.Time {
 	return now
 }
 
+// Renewable says whether Renew can work for a certificate: step-ca wants it to be for clients, as it proves itself in a
+// handshake. Others have to be signed anew, be it with the same key.
+func Renewable(cert *x509.Certificate) bool {
+	return len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) == 0 || slices.ContainsFunc(cert.ExtKeyUsage, func(usage x509.ExtKeyUsage) bool {
+		return usage == x509.ExtKeyUsageClientAuth || usage == x509.ExtKeyUsageAny
+	})
+}
+
 // Renew has a certificate renewed that proves itself by its own key: the new one has the same key, names, usages and
-// length of life. It is returned and checked as that of Sign. A certificate that is over, or that the authority does not
-// trust any more, is Unauthorized; one that it renews no more is Revoked.
+// length of life. It is returned and checked as that of Sign. A certificate that is over, that is not Renewable, or that
+// the authority does not trust any more, is Unauthorized; one that it renews no more is Revoked.
 func (c *Client) Renew(ctx context.Context, chainPEM, keyPEM []byte) ([]byte, error) {
 	chain, err := c.renew(ctx, chainPEM, keyPEM)
 	if err != nil {
@@ -178,10 +190,11 @@ func (c *Client) renew(ctx context.Context, chainPEM, keyPEM []byte) ([]*x509.Ce
 	if !c.clock.Now().Before(old.NotAfter) {
 		return nil, c.fail(Unauthorized, fmt.Errorf("the certificate is over since %s", old.NotAfter.UTC().Format(time.RFC3339)))
 	}
-	shown := c.with(own)
-	defer shown.Close()
+	if !Renewable(old) {
+		return nil, c.fail(Unauthorized, errors.New("the certificate is not for clients and cannot prove itself: sign a new one"))
+	}
 	var answer signAnswer
-	if err := shown.call(ctx, http.MethodPost, "/1.0/renew", nil, &answer, ""); err != nil {
+	if err := c.with(own).call(ctx, http.MethodPost, "/1.0/renew", nil, &answer, ""); err != nil {
 		return nil, notRenewed(err)
 	}
 	return c.issued(answer, old.PublicKey, NamesOf(old))

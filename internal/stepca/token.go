@@ -73,10 +73,10 @@ func (p Provisioner) key() (*jose.JSONWebKey, error) {
 		}
 	}
 	key := new(jose.JSONWebKey)
-	if err := json.Unmarshal(plain, key); err != nil || !key.Valid() {
+	if err := json.Unmarshal(plain, key); err != nil {
 		return nil, errors.New("read provisioner key: it is not a JWK")
 	}
-	if key.IsPublic() || jose.IsSymmetric(key) {
+	if !key.Valid() || key.IsPublic() { // a symmetric one is not valid here
 		return nil, errors.New("read provisioner key: it is not a private key")
 	}
 	if key.KeyID == "" {
