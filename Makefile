@@ -28,7 +28,7 @@ help: ## Show this list.
 run: manager ## Bring the reference site up on this machine, simulated, until Ctrl-C (UNTIL=ready ends it when all is Ready).
 	@$(ASSETS); go build -o bin/run ./hack/run; exec bin/run --until='$(UNTIL)' --timeout='$(TIMEOUT)' $(ARGS)
 
-lab-deps: ## Make what the lab needs, once: programs of this Debian, a root file system, an apt repository (root).
+lab-deps: ## Make what the lab needs, once: programs of this Debian, a root file system, an apt repository, step-ca (root).
 	@go run ./test/lab/cmd/lab-deps
 
 lab: manager ## Bring the reference site up with real machines, in containers, until Ctrl-C (root, after make lab-deps).
