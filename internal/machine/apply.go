@@ -352,7 +352,7 @@ func (c *change) commit(s *script) {
 	for _, r := range c.restores {
 		s.line(`rm -f "$keep"/%s.original`, id(r.Path))
 	}
-	s.line(`rm -f "$keep"/*.old "$keep"/*.none "$keep"/*.tmp "$keep"/*.download*`)
+	s.line(`rm -f "$keep"/*.old "$keep"/*.none "$keep"/*.tmp "$keep"/*.download* "$keep"/job`)
 	s.line(`rmdir "$keep" 2>/dev/null`) // unless originals are in it
 	s.line("return 0")
 }

@@ -13,6 +13,7 @@ import (
 // where the change that puts it into its place finds it. What has that name is
 // whole and was checked. It says in one line why it failed.
 const downloadJob = `umask 077
+url=$1 want=$2 member=$3 unpack=$4 to=$5
 fail() {
 	rm -f "$to.part" "$to.member"
 	printf '%s\n' "$1"
@@ -49,7 +50,7 @@ func (a *Artifact) script(owner Owner) string {
 	}
 	var s script
 	s.line("export LC_ALL=C PATH=%s", word(searchPath))
-	s.line("url=%s want=%s member=%s unpack=%s to=%s", word(a.URL), a.SHA256, word(a.Member), unpack, word(a.staged(owner)))
+	s.line("set -- %s", words([]string{a.URL, a.SHA256, a.Member, unpack, a.staged(owner)}))
 	s.WriteString(downloadJob)
 	return s.String()
 }

@@ -64,14 +64,23 @@ type world struct {
 	owner Owner
 	adopt bool
 	app   *app
+	web   *sim.Mirror
 }
 
 // app is a service: appd takes its configuration when it starts and when it
 // reloads, app-ask says which one it has, and app-check reads a file.
 type app struct {
-	mu             sync.Mutex
-	has            string
-	starts, reload int
+	mu                        sync.Mutex
+	has                       string
+	starts, reload, refreshes int
+}
+
+// refresh makes one file of those in a folder, as update-ca-certificates does.
+func (a *app) refresh(_ context.Context, p *sim.Process) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refreshes++
+	return p.Exec([]string{"sh", "-c", "cat /etc/app/trust/* >/etc/app/bundle 2>/dev/null; if grep bad /etc/app/bundle; then exit 3; fi"})
 }
 
 func (a *app) run(_ context.Context, p *sim.Process) int {
@@ -140,12 +149,14 @@ func newWorld(t *testing.T, installed ...string) *world {
 
 func newWorldAt(t *testing.T, now func() time.Time, installed ...string) *world {
 	t.Helper()
-	s := sim.New(sim.Options{Hostname: "pve", Repository: appPackages(), Installed: installed, Clock: now})
+	web := sim.NewMirror()
+	s := sim.New(sim.Options{Hostname: "pve", Repository: appPackages(), Installed: installed, Clock: now, Web: web.Get})
 	d := &door{m: s}
-	w := &world{T: t, sim: s, door: d, m: New(d, Options{Clock: instant{}}), owner: "home/HostService/default/app", app: new(app)}
+	w := &world{T: t, sim: s, door: d, m: New(d, Options{Clock: instant{}}), owner: "home/HostService/default/app", app: new(app), web: web}
 	s.Program("appd", w.app.run)
 	s.Program("app-ask", w.app.ask)
 	s.Program("app-check", checkApp)
+	s.Program("app-refresh", w.app.refresh)
 	s.Boot()
 	t.Cleanup(s.Halt)
 	return w
@@ -259,10 +270,11 @@ func (w *world) plan(want State) []Step {
 	return steps
 }
 
-// snapshot is all that is on the machine and may be changed by anybody here.
+// snapshot is all that is on the machine and may be changed by anybody here,
+// but for users, who stay.
 func (w *world) snapshot() string {
 	w.Helper()
-	return w.sh("find /etc /srv /run /var/lib | sort | while IFS= read -r f; do stat -c '%n %F %a %U:%G' \"$f\"; " +
+	return w.sh("find /etc /srv /run /var/lib /usr/local | grep -v '^/etc/\\(passwd\\|group\\|shadow\\)$' | sort | while IFS= read -r f; do stat -c '%n %F %a %U:%G' \"$f\"; " +
 		"if [ -L \"$f\" ]; then readlink \"$f\"; elif [ -f \"$f\" ]; then sha256sum <\"$f\"; fi; done; " +
 		"systemctl is-active app; systemctl is-enabled app; app-ask; dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n'")
 }
