@@ -11,6 +11,7 @@ package hostservice
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -23,14 +24,18 @@ import (
 
 // Config is what a Kind works with. Every field is needed.
 type Config struct {
-	// Reader reads HostServices, Guests and Hosts from the cache.
+	// Reader reads HostServices, Guests, Hosts and Certificates from the cache, and Secrets and ConfigMaps live.
 	Reader client.Reader
+	// Writer writes Secrets and ConfigMaps.
+	Writer client.Client
 	// Machine returns the machine of hostRef and node, or of guestRef. Its error is an outcome, as NoSSHReason.
 	Machine func(ctx context.Context, s *v1alpha1.HostService) (*machine.Machine, error)
 	// Firewall returns the Proxmox firewall of a Host; false: the Host was not reached yet.
 	Firewall func(host types.NamespacedName) (FirewallSite, bool)
 	// Mark returns the tag that a Guest's guest bears in Proxmox VE.
 	Mark func(host *v1alpha1.Host, guest *v1alpha1.Guest) string
+	// StepCA returns the authority at a URL, pinned by its roots.
+	StepCA func(url string, roots []*x509.Certificate) (Authority, error)
 	// Clock tells the time.
 	Clock clock.PassiveClock
 }
@@ -44,15 +49,19 @@ type Kind struct {
 	session string
 }
 
-var _ reconcile.Kind[*v1alpha1.HostService, Seen] = (*Kind)(nil)
+var (
+	_ reconcile.Kind[*v1alpha1.HostService, Seen] = (*Kind)(nil)
+	_ reconcile.Timed[*v1alpha1.HostService]      = (*Kind)(nil)
+)
 
 // New returns the kind.
 func New(c Config) *Kind { return &Kind{Config: c, session: rand.Text()} }
 
 // Seen is what one observation of a service found.
 type Seen struct {
-	machine  *machineSeen
-	firewall *firewallSeen
+	machine   *machineSeen
+	firewall  *firewallSeen
+	authority *authoritySeen
 }
 
 // Refs says what a service refers to: what it is reached through, and, so that names, clients and places are those of
@@ -62,6 +71,9 @@ func (k *Kind) Refs(s *v1alpha1.HostService) []reconcile.Ref {
 		return k.firewallRefs(s)
 	}
 	around := []reconcile.Ref{reconcile.Every("Guest"), reconcile.Every("HostService")}
+	if s.Spec.StepCA != nil {
+		around = append(around, stepCARefs(s)...)
+	}
 	if s.Spec.GuestRef != nil {
 		through := reconcile.Through("Guest", s.Spec.GuestRef.Name, v1alpha1.ReachableCondition)
 		through.Vanishes = true

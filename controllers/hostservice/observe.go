@@ -44,17 +44,26 @@ func (k *Kind) observeMachine(ctx context.Context, s *v1alpha1.HostService) (*ma
 	if err != nil && s.DeletionTimestamp.IsZero() {
 		return seen, err
 	}
-	if seen.run, err = k.Machine(ctx, s); err != nil {
+	if err := k.lookAt(ctx, s, seen); err != nil {
 		return seen, err
 	}
+	return seen, settled(s, seen)
+}
+
+// lookAt observes a machine by its design.
+func (k *Kind) lookAt(ctx context.Context, s *v1alpha1.HostService, seen *machineSeen) error {
+	var err error
+	if seen.run, err = k.Machine(ctx, s); err != nil {
+		return err
+	}
 	if err := k.lookAround(ctx, s, seen); err != nil {
-		return seen, machineFailure("", err)
+		return machineFailure("", err)
 	}
 	seen.looked = true
 	if !s.DeletionTimestamp.IsZero() && len(clearMachine(seen)) == 0 {
 		k.handmade.note(client.ObjectKeyFromObject(s), handPaths{}) // nothing of it is left
 	}
-	return seen, settled(s, seen)
+	return nil
 }
 
 // unlessNever lets go of a service that is being deleted and whose machine never was made out: nothing was done there.

@@ -70,7 +70,7 @@ func (m *machineSeen) changesOf(c machine.Change, want machine.State) []reconcil
 	whole := reconcile.Change{Field: c.What, From: c.From, To: c.To, Impact: impact}
 	for _, f := range want.Files {
 		before, known := m.seen.Contents[f.Path]
-		if f.Path != c.What || !known && m.seen.Paths[f.Path].Kind != "" {
+		if f.Path != c.What || f.Secret || !known && m.seen.Paths[f.Path].Kind != "" {
 			continue
 		}
 		field := func(line string) string {

@@ -42,13 +42,19 @@ func (m *machineSeen) serving(s *v1alpha1.HostService) reconcile.Condition {
 			return c
 		}
 	}
+	for _, a := range m.design.want.Artifacts {
+		if _, ok := m.seen.Paths[a.Path]; !ok {
+			c.Reason, c.Message = NotInstalledReason, a.Path+" is not there yet"
+			return c
+		}
+	}
 	for _, u := range m.design.want.Units {
 		if !m.seen.Units[u.Name].Runs() {
 			c.Reason, c.Message = NotRunningReason, u.Name+" does not run"
 			return c
 		}
 	}
-	if s.Spec.Dnsmasq != nil {
+	if s.Spec.Dnsmasq != nil || s.Spec.StepCA != nil {
 		if failed := m.silent(); failed != "" {
 			c.Reason, c.Message = ProbeFailedReason, failed
 			return c

@@ -16,6 +16,10 @@ func (k *Kind) Observe(ctx context.Context, s *v1alpha1.HostService) (Seen, erro
 		seen, err := k.observeFirewall(ctx, s)
 		return Seen{firewall: seen}, err
 	}
+	if s.Spec.StepCA != nil {
+		seen, err := k.observeAuthority(ctx, s)
+		return Seen{authority: seen}, err
+	}
 	seen, err := k.observeMachine(ctx, s)
 	return Seen{machine: seen}, err
 }
@@ -25,6 +29,9 @@ func (k *Kind) Plan(s *v1alpha1.HostService, seen Seen) []reconcile.Step {
 	if s.Spec.Firewall != nil {
 		return k.planFirewall(s, seen.firewall)
 	}
+	if s.Spec.StepCA != nil {
+		return k.planAuthority(s, seen.authority)
+	}
 	return planMachine(s, seen.machine)
 }
 
@@ -33,6 +40,9 @@ func (k *Kind) Remove(s *v1alpha1.HostService, seen Seen) []reconcile.Step {
 	if s.Spec.Firewall != nil {
 		return k.removeFirewall(s, seen.firewall)
 	}
+	if s.Spec.StepCA != nil {
+		return k.removeAuthority(s, seen.authority)
+	}
 	return clearMachine(seen.machine)
 }
 
@@ -40,6 +50,9 @@ func (k *Kind) Remove(s *v1alpha1.HostService, seen Seen) []reconcile.Step {
 func (k *Kind) Report(s *v1alpha1.HostService, seen Seen) []reconcile.Condition {
 	if s.Spec.Firewall != nil {
 		return k.reportFirewall(s, seen.firewall)
+	}
+	if s.Spec.StepCA != nil {
+		return reportAuthority(s, seen.authority)
 	}
 	return reportMachine(s, seen.machine)
 }
