@@ -17,8 +17,8 @@ func DebianPackages() map[string]Package {
 	return map[string]Package{
 		"apt": simple("2.6.1"), "base-files": simple("12.4+deb12u9"), "coreutils": simple("9.1-1"), "dpkg": simple("1.21.22"), "systemd": simple("252.36-1~deb12u1"),
 		"dnsmasq-utils": simple("2.90-4~deb12u1"), "openssl": simple("3.0.15-1~deb12u1"),
-		"ca-certificates": caCertificates(),
-		"curl":            {Version: "7.88.1-10+deb12u8", Programs: []string{"curl"}, Files: []PackageFile{binary("/usr/bin/curl")}},
+		"ca-certificates": caCertificates(), "step-ca": stepCAPackage(),
+		"curl": {Version: "7.88.1-10+deb12u8", Programs: []string{"curl"}, Files: []PackageFile{binary("/usr/bin/curl")}},
 		"openssh-server": {
 			Version: "1:9.2p1-2+deb12u4", Starts: []string{"ssh.service"}, Users: map[string]int{"sshd": 105},
 			Files: []PackageFile{service("ssh", "OpenBSD Secure Shell server", "Type=notify\nExecStart=/usr/sbin/sshd -D\nExecReload=/bin/kill -HUP $MAINPID\nRestart=on-failure"), binary("/usr/sbin/sshd")},

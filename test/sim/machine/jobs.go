@@ -112,29 +112,53 @@ func (s *manager) startService(u *unit) error {
 		return s.oneshot(live, u, commands)
 	}
 	argv := s.argv(u, strings.TrimLeft(commands[0], "-@:+!"))
-	if run := s.m.daemonFor(argv); run != nil {
-		return s.startDaemon(live, u, argv, run)
-	}
 	p := s.process(live, u, argv)
+	exit := s.confine(u, p)
+	if exit == 0 {
+		exit = s.executes(u, p)
+	}
+	if exit != 0 {
+		return s.broke(u, exit)
+	}
+	if run := s.m.daemonFor(argv); run != nil {
+		return s.startDaemon(live, u, p, run)
+	}
 	s.set(u, func() { u.active, u.sub, u.pid = "active", "running", p.pid })
 	s.log(u.name, "Started "+u.description()+".")
 	go func() { s.ended(u, p.Exec(argv)) }()
 	return nil
 }
 
-func (s *manager) startDaemon(ctx context.Context, u *unit, argv []string, run daemonProgram) error {
-	p := s.process(ctx, u, argv)
+func (s *manager) startDaemon(ctx context.Context, u *unit, p *Process, run daemonProgram) error {
 	var d daemon
-	exit, struck := s.m.faults.strike(ctx, strings.Join(argv, " "), p.Stderr)
+	exit, struck := s.m.faults.strike(ctx, strings.Join(p.Args, " "), p.Stderr)
 	if !struck {
 		d, exit = run(p)
 	}
 	if exit != 0 {
-		return s.fail(u, exit, "start")
+		return s.broke(u, exit)
 	}
 	s.set(u, func() { u.active, u.sub, u.daemon, u.pid = "active", "running", d, p.pid })
 	s.log(u.name, "Started "+u.description()+".")
 	return s.post(ctx, u)
+}
+
+// broke is what becomes of a unit whose main process ended at once. Of a simple
+// service systemd has said before that it started: who starts it learns nothing.
+// It is started again and again where Restart= says so, until systemd has enough
+// of it, which here it has at once.
+func (s *manager) broke(u *unit, exit int) error {
+	if u.def().file.get("Service.Type", "simple") != "simple" {
+		return s.fail(u, exit, "start")
+	}
+	s.log(u.name, "Started "+u.description()+".")
+	_ = s.fail(u, exit, "main") // it shows in the unit
+	switch u.def().file.get("Service.Restart", "no") {
+	case "always", "on-failure":
+		s.log(u.name, u.name+": Start request repeated too quickly.")
+		s.log(u.name, "Failed to start "+u.description()+".")
+	}
+	return nil
 }
 
 func (s *manager) post(ctx context.Context, u *unit) error {
@@ -210,10 +234,10 @@ func (s *manager) fail(u *unit, exit int, phase string) error {
 		what = "Main"
 	}
 	result, code := "exit-code", 1
-	if exit > 128 {
+	if exit > 128 && stepNames[exit] == "" {
 		result, code, exit = "signal", 2, exit-128
 	}
-	s.log(u.name, fmt.Sprintf("%s: %s process exited, code=exited, status=%d/FAILURE", u.name, what, exit))
+	s.log(u.name, fmt.Sprintf("%s: %s process exited, code=exited, status=%s", u.name, what, statusName(exit)))
 	s.log(u.name, fmt.Sprintf("%s: Failed with result '%s'.", u.name, result))
 	s.set(u, func() {
 		u.active, u.sub, u.result, u.code, u.status, u.daemon, u.finished = "failed", "failed", result, code, exit, nil, s.m.now()

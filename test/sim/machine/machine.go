@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/phoenix-hypervisor/phoenix/test/sim/stepca"
 )
 
 // Options say what a machine is like. The zero value is a Debian 12 without
@@ -56,6 +58,8 @@ type Machine struct {
 	offset atomic.Int64 // of the clock, see Advance
 	faults faults
 	dpkg   dpkgLock
+
+	authorityFaults stepca.Faults
 
 	mu        sync.Mutex
 	hostname  string

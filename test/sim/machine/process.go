@@ -37,6 +37,12 @@ type Process struct {
 	ctx     context.Context
 	pid     int64
 	session *session
+
+	// What follows is told of the processes of units; others are root's.
+	user   user
+	sealed bool     // it may write below opened only
+	opened []string // folders
+	bind   bool     // it may listen on ports below 1024
 }
 
 // session is what the processes of one connection share.
@@ -160,7 +166,7 @@ func (p *Process) Exec(argv []string) int {
 	if p.ctx.Err() != nil {
 		return 137
 	}
-	if run := p.M.lookup(argv[0]); run != nil {
+	if run := p.M.find(argv[0]); run != nil {
 		exit := run(c.ctx, c)
 		if c.ctx.Err() != nil {
 			return 137
@@ -225,6 +231,9 @@ func (m *Machine) lookup(name string) Program {
 		if run, ok := helpers[name]; ok && m.owns(name) {
 			return run
 		}
+		if m.isStepCA(name) {
+			return runStepCA
+		}
 		switch dir {
 		case "/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin":
 			name = path.Base(name)
@@ -248,6 +257,17 @@ func (m *Machine) lookup(name string) Program {
 	return nil
 }
 
+// find is lookup for a program that a shell looks for, too.
+func (m *Machine) find(name string) Program {
+	run := m.lookup(name)
+	if run == nil && !strings.Contains(name, "/") {
+		if at := m.inPath(name); at != "" && m.isStepCA(at) {
+			return runStepCA
+		}
+	}
+	return run
+}
+
 // reason is an error as programs print it.
 func reason(err error) string {
 	var number syscall.Errno
@@ -265,5 +285,6 @@ var reasons = map[syscall.Errno]string{
 	syscall.EEXIST: "File exists", syscall.ENOTEMPTY: "Directory not empty", syscall.EACCES: "Permission denied",
 	syscall.EPERM: "Operation not permitted", syscall.EROFS: "Read-only file system", syscall.EXDEV: "Invalid cross-device link",
 	syscall.EBUSY: "Device or resource busy", syscall.EINVAL: "Invalid argument", syscall.ELOOP: "Too many levels of symbolic links",
+	syscall.ESRCH: "No such process", syscall.ENOEXEC: "Exec format error",
 	syscall.ENOSPC: "No space left on device", syscall.ENOSYS: "Function not implemented", syscall.ESTALE: "Stale file handle",
 }

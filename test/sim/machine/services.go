@@ -21,8 +21,11 @@ func (m *Machine) daemonFor(argv []string) daemonProgram {
 	if len(argv) == 0 || !m.owns(argv[0]) {
 		return nil
 	}
-	if argv[0] == dnsmasqHelper {
+	switch {
+	case argv[0] == dnsmasqHelper:
 		return daemons["dnsmasq"]
+	case m.isStepCA(argv[0]):
+		return startStepCA
 	}
 	return daemons[path.Base(argv[0])]
 }
