@@ -127,9 +127,9 @@ func (o Options) manager(scheme *runtime.Scheme) ctrl.Options {
 	m := ctrl.Options{
 		Scheme: scheme,
 		Logger: o.Logger,
-		// Secrets are read by name when they are needed, and never kept; a read sees what was written before it.
+		// Secrets and ConfigMaps are read by name when they are needed, and never kept; a read sees what was written before it.
 		Client: client.Options{Cache: &client.CacheOptions{
-			DisableFor:                      []client.Object{&corev1.Secret{}},
+			DisableFor:                      []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
 			EnableReadYourWritesConsistency: ptr.To(true),
 		}},
 		Controller: config.Controller{UsePriorityQueue: ptr.To(true), SkipNameValidation: ptr.To(o.SkipNameValidation)},

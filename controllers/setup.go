@@ -36,8 +36,10 @@ const (
 
 // What the manager may do in the cluster; config/rbac/role.yaml is made from these lines.
 //
-// Secrets are read by name, and their metadata is watched, for which RBAC knows no privilege of its own.
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;patch
+// Secrets are read by name, and their metadata is watched, for which RBAC knows no privilege of its own. Those with the keys
+// of authorities are made and changed, and ConfigMaps with their roots.
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;patch;delete
 // +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts;guests;hostservices,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts/status;guests/status;hostservices/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -89,7 +91,8 @@ func (h *house) loops() error {
 	reconcile.Register(h.graph, "Host", hosts, newHost, func() client.ObjectList { return &v1alpha1.HostList{} })
 	reconcile.Register(h.graph, "Guest", guests, newGuest, func() client.ObjectList { return &v1alpha1.GuestList{} })
 	services := hostservice.New(hostservice.Config{
-		Reader: h.mgr.GetClient(), Machine: h.serviceMachine, Firewall: h.firewall, Mark: guest.Tag, Clock: h.opts.Clock,
+		Reader: h.mgr.GetClient(), Writer: h.mgr.GetClient(), Machine: h.serviceMachine, Firewall: h.firewall, Mark: guest.Tag,
+		StepCA: h.stepCA, Clock: h.opts.Clock,
 	})
 	reconcile.Register(h.graph, "HostService", services, newHostService, func() client.ObjectList { return &v1alpha1.HostServiceList{} })
 
