@@ -60,6 +60,9 @@ func (t Template) under(root KeyPair) (KeyPair, error) {
 	if !chain[0].IsCA {
 		return KeyPair{}, errors.New("use root: it is not the certificate of an authority")
 	}
+	if chain[0].MaxPathLenZero {
+		return KeyPair{}, errors.New("use root: it signs no other authority (path length 0)")
+	}
 	key, err := DecodeKey(root.KeyPEM)
 	if err != nil {
 		return KeyPair{}, fmt.Errorf("use root: %w", err)

@@ -130,7 +130,7 @@ func (a *authority) waitUp(t *testing.T, ended chan error) bool {
 			return false
 		default:
 		}
-		if c.Health(t.Context()) == nil {
+		if err := c.Health(t.Context()); KindOf(err) != Away { // after a rotation it is of another root
 			return true
 		}
 		time.Sleep(20 * time.Millisecond)
