@@ -4,6 +4,7 @@
 package hostservice
 
 import (
+	"cmp"
 	"io/fs"
 	"maps"
 	"slices"
@@ -21,9 +22,18 @@ type handLine struct {
 	path        string
 	first, last int // from 1
 	text, why   string
+	// line is the one of the text, where first and last are more than that; 0: first.
+	line int
+	// instead takes the place of first, which is last then; empty: nothing does.
+	instead string
+	// stock says that nobody made it by hand: the distribution comes with it. It is taken over without asking.
+	stock bool
 	// taken says that they were taken over before: they are comments now.
 	taken bool
 }
+
+// at is the line that is named.
+func (l handLine) at() int { return cmp.Or(l.line, l.first) }
 
 // handmade remembers for each service which files of others have to be read, and which are rewritten, so that a pass
 // observes them in its one round trip. It is of use, never of need: a manager that starts anew looks twice once.
@@ -73,12 +83,18 @@ func (p handPaths) with(want machine.State) machine.State {
 // takenMark begins a line that was taken over for a service: it is a comment in every file that is taken over.
 func takenMark(about string) string { return "#(" + about + ") " }
 
+// madeMark ends a line that stands in the place of one that was taken over.
+func madeMark(mark string) string { return " " + strings.TrimSpace(mark) }
+
 // revive returns a file as it was before lines of it were taken over, and which those are.
 func revive(content, mark string) (string, map[int]bool) {
 	taken := map[int]bool{}
 	var lines []string
 	n := 0
 	for line := range strings.SplitAfterSeq(content, "\n") {
+		if strings.HasSuffix(strings.TrimSuffix(line, "\n"), madeMark(mark)) && !strings.HasPrefix(line, mark) {
+			continue
+		}
 		n++
 		text, ok := strings.CutPrefix(line, mark)
 		if ok {
@@ -89,14 +105,17 @@ func revive(content, mark string) (string, map[int]bool) {
 	return strings.Join(lines, ""), taken
 }
 
-// takeOver makes comments of lines.
+// takeOver makes comments of lines, and puts others in the place of some.
 func takeOver(content, mark string, out []handLine) string {
 	var lines []string
 	n := 0
 	for line := range strings.SplitAfterSeq(content, "\n") {
 		n++
-		if slices.ContainsFunc(out, func(l handLine) bool { return l.first <= n && n <= l.last }) {
+		if i := slices.IndexFunc(out, func(l handLine) bool { return l.first <= n && n <= l.last }); i >= 0 {
 			line = mark + line
+			if out[i].instead != "" {
+				line = strings.TrimSuffix(line, "\n") + "\n" + out[i].instead + madeMark(mark) + "\n"
+			}
 		}
 		lines = append(lines, line)
 	}
@@ -139,7 +158,7 @@ func readByHand(d design, about string, contents map[string][]byte) byHand {
 func (b byHand) rewrites(about string, adopt bool, triggers []machine.Trigger, there map[string]machine.Path) []machine.File {
 	out := map[string][]handLine{}
 	for _, l := range b.lines {
-		if adopt || l.taken {
+		if adopt || l.taken || l.stock {
 			out[l.path] = append(out[l.path], l)
 		}
 	}
@@ -164,5 +183,5 @@ func modeOf(octal string) fs.FileMode {
 
 // inTheWay are the lines that nobody allowed to take over.
 func (b byHand) inTheWay(adopt bool) []handLine {
-	return slices.DeleteFunc(slices.Clone(b.lines), func(l handLine) bool { return adopt || l.taken })
+	return slices.DeleteFunc(slices.Clone(b.lines), func(l handLine) bool { return adopt || l.taken || l.stock })
 }

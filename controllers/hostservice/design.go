@@ -25,6 +25,9 @@ type design struct {
 	// judge finds lines made by hand that say something else, in the files that want.Reads names and that are not ours,
 	// and further paths that have to be read to tell. Nil: there are none.
 	judge func(contents map[string]string) (lines []handLine, reads []string)
+	// complete returns the whole design once files that want.Reads names were read, where it depends on them; nil: this is
+	// it. Nil: it depends on none.
+	complete func(contents map[string][]byte) (*design, error)
 	// triggers of a file that somebody else made.
 	triggers []machine.Trigger
 	// left are declared things that are left out although everything could be done: Ready says so in the end.
@@ -33,6 +36,8 @@ type design struct {
 	notes []string
 	// exports of an nfs service.
 	exports []designedExport
+	// served are the certificates of an nginx service.
+	served []servedCertificate
 	// config of a dnsmasq service.
 	config dnsmasq.Config
 	// fields tells by which field of the spec a line of a file of ours is declared; empty: by none.
@@ -65,8 +70,14 @@ func (k *Kind) designFor(ctx context.Context, s *v1alpha1.HostService, t target)
 		return designDnsmasq(s, t, guests, older)
 	case s.Spec.NFS != nil:
 		return designNFS(s, t, guests, older)
+	case s.Spec.Nginx != nil:
+		pairs, err := k.pairsOf(ctx, s)
+		if err != nil {
+			return design{}, err
+		}
+		return designNginx(s, t, pairs, older)
 	}
-	return design{}, reconcile.Stall(InvalidReason, errors.New("the spec declares no service: set dnsmasq, firewall or nfs"))
+	return design{}, reconcile.Stall(InvalidReason, errors.New("the spec declares no service: set dnsmasq, firewall, nfs, nginx or stepCA"))
 }
 
 // about names an object in the files that are made for it.

@@ -30,7 +30,7 @@ type declared struct {
 }
 
 // flowSources say which flows a service needs, one function a service. A service that is not listed needs none.
-var flowSources = []func(d declared, s *v1alpha1.HostService, at flowEnd) []flow{dnsmasqFlows, nfsFlows}
+var flowSources = []func(d declared, s *v1alpha1.HostService, at flowEnd) []flow{dnsmasqFlows, nfsFlows, nginxFlows}
 
 // flowsOf are the flows that the objects of a Host need of one another, in a fixed order, each once.
 func flowsOf(d declared) []flow {
@@ -107,4 +107,15 @@ func nfsFlows(_ declared, s *v1alpha1.HostService, at flowEnd) []flow {
 		}
 	}
 	return flows
+}
+
+// nginxFlows: everybody may come in, by HTTP and by HTTPS.
+func nginxFlows(_ declared, s *v1alpha1.HostService, at flowEnd) []flow {
+	if s.Spec.Nginx == nil {
+		return nil
+	}
+	http, https := nginxPorts(s.Spec.Nginx)
+	return []flow{
+		{To: at, Protocol: "tcp", Port: http, Why: whyOf(s, "HTTP")}, {To: at, Protocol: "tcp", Port: https, Why: whyOf(s, "HTTPS")},
+	}
 }

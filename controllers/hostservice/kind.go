@@ -74,6 +74,9 @@ func (k *Kind) Refs(s *v1alpha1.HostService) []reconcile.Ref {
 	if s.Spec.StepCA != nil {
 		around = append(around, stepCARefs(s)...)
 	}
+	if s.Spec.Nginx != nil {
+		around = append(around, nginxRefs(s)...)
+	}
 	if s.Spec.GuestRef != nil {
 		through := reconcile.Through("Guest", s.Spec.GuestRef.Name, v1alpha1.ReachableCondition)
 		through.Vanishes = true

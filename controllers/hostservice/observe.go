@@ -83,6 +83,11 @@ func (k *Kind) lookAround(ctx context.Context, s *v1alpha1.HostService, seen *ma
 		if seen.seen, err = seen.run.Observe(ctx, seen.owner, paths.with(seen.design.want)); err != nil {
 			return err
 		}
+		if more, err := seen.completed(); err != nil {
+			return err
+		} else if more {
+			continue
+		}
 		seen.hand = readByHand(seen.design, about(s), seen.seen.Contents)
 		next := handPaths{reads: seen.hand.reads}
 		for _, f := range seen.rewrites(s) {
@@ -95,6 +100,19 @@ func (k *Kind) lookAround(ctx context.Context, s *v1alpha1.HostService, seen *ma
 		paths = next
 	}
 	return errors.New("observe: the files of others change all the time")
+}
+
+// completed says whether the design is another one, now that files that it depends on were read: then it has to be observed.
+func (m *machineSeen) completed() (bool, error) {
+	if m.design.complete == nil {
+		return false, nil
+	}
+	whole, err := m.design.complete(m.seen.Contents)
+	if whole == nil || err != nil {
+		return false, err
+	}
+	m.design = *whole
+	return true, nil
 }
 
 func (m *machineSeen) rewrites(s *v1alpha1.HostService) []machine.File {
@@ -128,12 +146,16 @@ func settled(s *v1alpha1.HostService, seen *machineSeen) error {
 func (m *machineSeen) silent() string {
 	for _, p := range m.seen.Probes {
 		if !p.OK {
-			said := strings.TrimSpace(p.Output)
-			if said == "" {
-				said = "no answer"
-			}
-			return fmt.Sprintf("%s does not answer as it should: %s", p.Name, said)
+			return fmt.Sprintf("%s does not answer as it should: %s", p.Name, said(p))
 		}
 	}
 	return ""
+}
+
+// said is what a probe was told.
+func said(p machine.ProbeResult) string {
+	if text := strings.TrimSpace(p.Output); text != "" {
+		return text
+	}
+	return "no answer"
 }

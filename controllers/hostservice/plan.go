@@ -143,9 +143,9 @@ func notOwned(lines []handLine) reconcile.Step {
 	var changes []reconcile.Change
 	var said []string
 	for _, l := range lines {
-		changes = append(changes, reconcile.Change{Field: fmt.Sprintf("%s line %d", l.path, l.first), From: l.text, Impact: v1alpha1.ImpactNone})
+		changes = append(changes, reconcile.Change{Field: fmt.Sprintf("%s line %d", l.path, l.at()), From: l.text, Impact: v1alpha1.ImpactNone})
 		if len(said) < 5 {
-			said = append(said, fmt.Sprintf("%s line %d (%s) %s", l.path, l.first, l.text, l.why))
+			said = append(said, fmt.Sprintf("%s line %d (%s) %s", l.path, l.at(), l.text, l.why))
 		}
 	}
 	if more := len(lines) - len(said); more > 0 {

@@ -15,8 +15,11 @@ import (
 
 // reportMachine writes what was seen of a service on a machine to its status.
 func reportMachine(s *v1alpha1.HostService, seen *machineSeen) []reconcile.Condition {
-	if s.Status.Service = "dnsmasq"; s.Spec.NFS != nil {
+	switch s.Status.Service = "dnsmasq"; {
+	case s.Spec.NFS != nil:
 		s.Status.Service = "nfs"
+	case s.Spec.Nginx != nil:
+		s.Status.Service = "nginx"
 	}
 	if seen == nil {
 		return nil
@@ -36,23 +39,11 @@ func reportMachine(s *v1alpha1.HostService, seen *machineSeen) []reconcile.Condi
 // serving says whether the service answers.
 func (m *machineSeen) serving(s *v1alpha1.HostService) reconcile.Condition {
 	c := reconcile.Condition{Type: v1alpha1.ServingCondition, Status: metav1.ConditionFalse}
-	for _, name := range m.design.want.Packages {
-		if _, ok := m.seen.Packages[name]; !ok {
-			c.Reason, c.Message = NotInstalledReason, "package "+name+" is not installed"
-			return c
-		}
+	if c.Reason, c.Message = m.lacking(); c.Reason != "" {
+		return c
 	}
-	for _, a := range m.design.want.Artifacts {
-		if _, ok := m.seen.Paths[a.Path]; !ok {
-			c.Reason, c.Message = NotInstalledReason, a.Path+" is not there yet"
-			return c
-		}
-	}
-	for _, u := range m.design.want.Units {
-		if !m.seen.Units[u.Name].Runs() {
-			c.Reason, c.Message = NotRunningReason, u.Name+" does not run"
-			return c
-		}
+	if s.Spec.Nginx != nil {
+		return m.gateway(s)
 	}
 	if s.Spec.Dnsmasq != nil || s.Spec.StepCA != nil {
 		if failed := m.silent(); failed != "" {
@@ -65,6 +56,26 @@ func (m *machineSeen) serving(s *v1alpha1.HostService) reconcile.Condition {
 		c.Message += "; left out for now: " + strings.Join(m.design.notes, "; ")
 	}
 	return c
+}
+
+// lacking says what of a service is not there, or does not run.
+func (m *machineSeen) lacking() (reason, message string) {
+	for _, name := range m.design.want.Packages {
+		if _, ok := m.seen.Packages[name]; !ok {
+			return NotInstalledReason, "package " + name + " is not installed"
+		}
+	}
+	for _, a := range m.design.want.Artifacts {
+		if _, ok := m.seen.Paths[a.Path]; !ok {
+			return NotInstalledReason, a.Path + " is not there yet"
+		}
+	}
+	for _, u := range m.design.want.Units {
+		if !m.seen.Units[u.Name].Runs() {
+			return NotRunningReason, u.Name + " does not run"
+		}
+	}
+	return "", ""
 }
 
 // exported says whether every declared export can be mounted, and lists those that can.
@@ -110,4 +121,7 @@ func (m *machineSeen) applied(s *v1alpha1.HostService) bool {
 }
 
 // leftOutReasons are the reasons of steps that change nothing.
-var leftOutReasons = map[string]bool{DuplicateNameReason: true, DuplicatePathReason: true, TargetMissingReason: true}
+var leftOutReasons = map[string]bool{
+	DuplicateNameReason: true, DuplicatePathReason: true, TargetMissingReason: true, CertificateMissingReason: true, CertificateUnusableReason: true,
+	KeyMismatchReason: true, CertificateExpiredReason: true, CertificateNotYetValidReason: true, NameNotCoveredReason: true, NamesMissingReason: true,
+}
