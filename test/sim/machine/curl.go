@@ -5,8 +5,10 @@ package machine
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +23,7 @@ import (
 )
 
 const curlSpec = "f fail=f s silent=s S show-error=S L location=L k insecure=k I head=I o: output:=o w: write-out:=w H: header:=H X: request:=X d: data:=d " +
-	"proto: connect-timeout: m: max-time:=m retry: cacert: resolve: noproxy: fail-with-body=f compressed"
+	"proto: connect-timeout: m: max-time:=m retry: cacert: pinnedpubkey: resolve: noproxy: fail-with-body=f compressed"
 
 // bundle is where Debian's programs look for certificates that they trust.
 const bundle = "/etc/ssl/certs/ca-certificates.crt"
@@ -133,7 +135,7 @@ func (t *transfer) write(body []byte, status int) error {
 
 // get asks a machine of the network, or the web.
 func (t *transfer) get(ctx context.Context) (body []byte, status int, err error) {
-	addresses, err := t.p.M.resolveName(t.url.Hostname())
+	addresses, err := t.resolve()
 	var at *Machine
 	if err == nil {
 		at = t.p.M.reach(addresses[0])
@@ -155,6 +157,44 @@ func (t *transfer) get(ctx context.Context) (body []byte, status int, err error)
 	return t.p.M.opts.Web(t.url.String())
 }
 
+// resolve finds the addresses of the URL's host: --resolve goes before all names.
+func (t *transfer) resolve() ([]netip.Addr, error) {
+	for _, entry := range t.flags.set["resolve"] {
+		address, ok := strings.CutPrefix(entry, t.url.Hostname()+":"+t.port()+":")
+		if at, err := netip.ParseAddr(strings.Trim(address, "[]")); ok && err == nil {
+			return []netip.Addr{at}, nil
+		}
+	}
+	return t.p.M.resolveName(t.url.Hostname())
+}
+
+// port of the URL.
+func (t *transfer) port() string {
+	if port := t.url.Port(); port != "" {
+		return port
+	}
+	return map[string]string{"http": "80", "https": "443"}[t.url.Scheme]
+}
+
+// judge is what a server's certificate is measured by: those that are trusted, nobody's, or one key.
+func (t *transfer) judge(c *tls.Config) (err error) {
+	if c.InsecureSkipVerify = t.flags.has("k"); !c.InsecureSkipVerify { //nolint:forbidigo,gosec // so curl does when it is told to
+		if c.RootCAs, err = t.trusted(); err != nil {
+			return err
+		}
+	}
+	if pin, ok := strings.CutPrefix(t.flags.last("pinnedpubkey", ""), "sha256//"); ok {
+		c.VerifyConnection = func(state tls.ConnectionState) error {
+			sum := sha256.Sum256(state.PeerCertificates[0].RawSubjectPublicKeyInfo)
+			if base64.StdEncoding.EncodeToString(sum[:]) != pin {
+				return curlError{90, "SSL: public key does not match pinned public key"}
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
 // trusted are the certificates that curl checks a server's against.
 func (t *transfer) trusted() (*x509.CertPool, error) {
 	file := t.flags.last("cacert", bundle)
@@ -170,7 +210,7 @@ func (t *transfer) trusted() (*x509.CertPool, error) {
 func (t *transfer) ask(ctx context.Context, at *Machine, address netip.Addr) (body []byte, status int, err error) {
 	secure := &tls.Config{MinVersion: tls.VersionTLS12, Time: t.p.M.now}
 	if t.url.Scheme == "https" {
-		if secure.RootCAs, err = t.trusted(); err != nil {
+		if err := t.judge(secure); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -208,10 +248,7 @@ func (t *transfer) ask(ctx context.Context, at *Machine, address netip.Addr) (bo
 
 // failure is an error as curl prints it.
 func (t *transfer) failure(err error) error {
-	host, port := t.url.Hostname(), t.url.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[t.url.Scheme]
-	}
+	host, port := t.url.Hostname(), t.port()
 	var known curlError
 	var verify *tls.CertificateVerificationError
 	switch {
@@ -225,6 +262,8 @@ func (t *transfer) failure(err error) error {
 		return curlError{28, fmt.Sprintf("Operation timed out after %d milliseconds with 0 bytes received", max(t.timeout, time.Since(t.began)).Milliseconds())}
 	case errors.As(err, &verify):
 		return curlError{60, "SSL certificate problem: " + verifyText(verify.Err)}
+	case errors.Is(err, io.EOF):
+		return curlError{52, "Empty reply from server"}
 	}
 	return curlError{35, err.Error()}
 }
