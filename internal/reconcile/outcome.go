@@ -89,3 +89,12 @@ func outcomeOf(err error, ready metav1.ConditionStatus) *outcome {
 	}
 	return &outcome{verdict: failed, ready: ready, reason: v1alpha1.FailedReason, err: err}
 }
+
+// ReasonOf is the reason that an outcome gives; empty when err is none.
+func ReasonOf(err error) string {
+	var o *outcome
+	if errors.As(err, &o) {
+		return o.reason
+	}
+	return ""
+}

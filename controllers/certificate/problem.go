@@ -1,0 +1,151 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package certificate
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/internal/machine"
+	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
+	"github.com/phoenix-hypervisor/phoenix/internal/stepca"
+)
+
+// problem is something that is not as it should be and cannot be mended in this pass.
+type problem struct {
+	reason string
+	// field of the spec that it is about, for the plan.
+	field string
+	// after is when it is worth another look.
+	after time.Duration
+	// failure says that it is worth an event, not a mere wait.
+	failure bool
+	err     error
+}
+
+func (p *problem) Error() string { return p.err.Error() }
+
+// about names the field.
+func (p *problem) about(field string) *problem {
+	with := *p
+	with.field = field
+	return &with
+}
+
+// restStep says, once nothing else is left to do, what is not as it should be. All of it is one wait: a stall would hold
+// the renewal up.
+func (k *Kind) restStep(c *v1alpha1.Certificate, seen Seen, problems []*problem) []reconcile.Step {
+	if len(problems) == 0 {
+		return nil
+	}
+	first, after := problems[0], problems[0].after
+	var said []string
+	var changes []reconcile.Change
+	for _, p := range problems {
+		after = min(after, p.after)
+		if first.failure != p.failure && p.failure {
+			first = p
+		}
+		said = append(said, p.Error())
+		changes = append(changes, reconcile.Change{Field: p.field, To: p.Error(), Impact: v1alpha1.ImpactNone})
+	}
+	if until := seen.renewal.Sub(seen.now); until > 0 {
+		after = min(after, until)
+	}
+	err := errors.New(strings.Join(said, "; "))
+	out := outcome(c, &problem{reason: first.reason, after: after, failure: first.failure, err: err})
+	return []reconcile.Step{{
+		Reason: first.reason, Message: err.Error(), Changes: changes, Do: func(context.Context) error { return out },
+	}}
+}
+
+// outcome is a failure the first time, so that an event tells of it, and a wait from then on: steps that have nothing to
+// do with it are not held up.
+func outcome(c *v1alpha1.Certificate, p *problem) error {
+	ready := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ReadyCondition)
+	if p.failure && (ready == nil || ready.Reason != p.reason) {
+		return reconcile.Fail(p.reason, p.err)
+	}
+	return reconcile.Wait(p.reason, p.after, p.err)
+}
+
+// authorityProblem reads what an authority said. machine names where it runs.
+func authorityProblem(machine string, err error) *problem {
+	var e *stepca.Error
+	var invalid x509.CertificateInvalidError
+	switch {
+	case !errors.As(err, &e):
+		return &problem{reason: FailedReason, failure: true, err: err}
+	case e.ClockSkew != 0 && e.Kind == stepca.Unauthorized:
+		return &problem{reason: ClockSkewReason, failure: true, err: fmt.Errorf(
+			"the clock of %s is %s: set it right, as one-time tokens live five minutes: %w", machine, apart(e.ClockSkew), err)}
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return &problem{reason: ClockSkewReason, failure: true, err: fmt.Errorf(
+			"the clock of %s differs from that of the manager: set it right: %w", machine, err)}
+	}
+	return &problem{reason: authorityReasons[e.Kind], failure: true, err: err}
+}
+
+// apart says in words how far the authority's clock is ahead.
+func apart(skew time.Duration) string {
+	if skew > 0 {
+		return skew.String() + " ahead of the manager's"
+	}
+	return (-skew).String() + " behind the manager's"
+}
+
+// machineProblem reads an error of the machine's driver, or of the way to a machine.
+func machineProblem(err error) *problem {
+	var (
+		pending *machine.PendingError
+		changed *machine.ChangedError
+		unit    *machine.UnitError
+		refused *machine.ValidateError
+		foreign *machine.ForeignError
+	)
+	switch {
+	case machine.IsAway(err):
+		return &problem{reason: MachineAwayReason, after: machineFor, err: err}
+	case errors.As(err, &pending):
+		return &problem{reason: MachineBusyReason, after: busyFor, err: err}
+	case errors.As(err, &changed):
+		return &problem{reason: ChangedReason, after: firstWait, err: err}
+	case errors.As(err, &unit):
+		return &problem{reason: UnitFailedReason, after: lastWait, failure: true, err: undone(unit.Undone, err)}
+	case errors.As(err, &refused):
+		return &problem{reason: FailedReason, after: lastWait, failure: true, err: undone(refused.Undone, err)}
+	case errors.As(err, &foreign):
+		return &problem{reason: NotOwnedReason, after: refusedFor, failure: true, err: foreignHint(foreign, err)}
+	case errors.As(err, new(*machine.UnsupportedError)):
+		return &problem{reason: UnsupportedReason, after: refusedFor, failure: true, err: err}
+	case errors.As(err, new(*machine.InvalidError)):
+		return &problem{reason: InvalidReason, after: refusedFor, failure: true, err: err}
+	}
+	if reason := reconcile.ReasonOf(err); reason != "" {
+		return &problem{reason: reason, after: machineFor, failure: reason != MachineAwayReason, err: err}
+	}
+	return &problem{reason: FailedReason, after: machineFor, failure: true, err: err}
+}
+
+func foreignHint(e *machine.ForeignError, err error) error {
+	if e.Owner != "" {
+		return err
+	}
+	return fmt.Errorf("%w: remove it, or set adoptionPolicy: IfUnowned to have it taken over", err)
+}
+
+// undone says first what matters most to those who use the service.
+func undone(u machine.Undone, err error) error {
+	if u.Complete {
+		return fmt.Errorf("rolled back: %w", err)
+	}
+	return fmt.Errorf("not rolled back in full: %w", err)
+}
