@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"context"
+	"crypto/x509"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -16,6 +17,7 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/controllers/site"
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
+	"github.com/phoenix-hypervisor/phoenix/internal/stepca"
 )
 
 // connectPatience bounds the reading of a Host and its Secrets for a Guest.
@@ -60,6 +62,11 @@ type shell struct {
 // Run runs a command as root on the node.
 func (s shell) Run(ctx context.Context, argv []string, stdin []byte) (machine.Result, error) {
 	return s.site.Run(ctx, s.node, argv, stdin)
+}
+
+// fetchRoot asks a step-ca for its root with a fingerprint.
+func (h *house) fetchRoot(ctx context.Context, url, fingerprint string) (*x509.Certificate, error) {
+	return stepca.Root(ctx, stepca.Dial(h.opts.Dial), url, fingerprint)
 }
 
 // firewall is a Host's site as its firewall needs it.

@@ -94,6 +94,12 @@ func (h *house) serviceMachine(ctx context.Context, s *v1alpha1.HostService) (*m
 	if err != nil {
 		return nil, err
 	}
+	return h.nodeMachine(ctx, &host, node)
+}
+
+// nodeMachine is the machine that a node of a Host is, over SSH. Its error is an outcome.
+func (h *house) nodeMachine(_ context.Context, host *v1alpha1.Host, node string) (*machine.Machine, error) {
+	name := types.NamespacedName{Namespace: host.Namespace, Name: host.Name}
 	way, err := h.door(name, node)
 	if err != nil {
 		return nil, err

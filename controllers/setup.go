@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/controllers/authority"
 	"github.com/phoenix-hypervisor/phoenix/controllers/guest"
 	"github.com/phoenix-hypervisor/phoenix/controllers/host"
 	"github.com/phoenix-hypervisor/phoenix/controllers/hostservice"
@@ -37,11 +38,11 @@ const (
 // What the manager may do in the cluster; config/rbac/role.yaml is made from these lines.
 //
 // Secrets are read by name, and their metadata is watched, for which RBAC knows no privilege of its own. Those with the keys
-// of authorities are made and changed, and ConfigMaps with their roots.
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch
+// of authorities are made and changed, and ConfigMaps with their roots; those of Certificates go with them.
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;patch;delete
-// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts;guests;hostservices,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts/status;guests/status;hostservices/status,verbs=patch
+// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts;guests;hostservices;certificates,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts/status;guests/status;hostservices/status;certificates/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 //
 // Who may read /metrics is for the API server to say.
@@ -61,12 +62,15 @@ type house struct {
 	machines *machines
 	relay    *relay
 	graph    *reconcile.Graph
+	// authorities are those that machines trust.
+	authorities *authority.Book
 }
 
 // Setup registers every kind with a manager: drivers, indexes, loops and probes.
 func Setup(mgr ctrl.Manager, o Options) error {
 	o = o.withDefaults()
 	h := &house{mgr: mgr, opts: o, relay: newRelay(mgr.GetClient()), graph: reconcile.NewGraph(mgr.GetClient()), machines: &machines{clock: o.Clock}}
+	h.authorities = &authority.Book{Reader: mgr.GetClient(), Fetch: h.fetchRoot, Clock: o.Clock}
 	h.pool = site.NewPool(site.Options{Secrets: mgr.GetClient(), OnChange: h.relay.tell, Timing: o.Timing, Clock: o.Clock})
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Guest{}, byHost, hostOf); err != nil {
 		return fmt.Errorf("index Guests by Host: %w", err)
@@ -86,7 +90,8 @@ func Setup(mgr ctrl.Manager, o Options) error {
 func (h *house) loops() error {
 	hosts := h.hosts()
 	guests := guest.New(guest.Config{
-		Reader: h.mgr.GetClient(), Secrets: h.mgr.GetClient(), Sites: h.guestSite, Shell: h.shell, Machine: h.guestMachine, Clock: h.opts.Clock,
+		Reader: h.mgr.GetClient(), Secrets: h.mgr.GetClient(), Sites: h.guestSite, Shell: h.shell, Machine: h.guestMachine,
+		Authorities: h.authorities, Clock: h.opts.Clock,
 	})
 	reconcile.Register(h.graph, "Host", hosts, newHost, func() client.ObjectList { return &v1alpha1.HostList{} })
 	reconcile.Register(h.graph, "Guest", guests, newGuest, func() client.ObjectList { return &v1alpha1.GuestList{} })
@@ -95,6 +100,11 @@ func (h *house) loops() error {
 		StepCA: h.stepCA, Clock: h.opts.Clock,
 	})
 	reconcile.Register(h.graph, "HostService", services, newHostService, func() client.ObjectList { return &v1alpha1.HostServiceList{} })
+
+	setUpCertificates, err := h.certificates()
+	if err != nil {
+		return err
+	}
 
 	hostLoop := loop(h, "Host", hosts, newHost, h.opts.HostInterval)
 	guestLoop := loop(h, "Guest", guests, newGuest, h.opts.GuestInterval)
@@ -105,6 +115,7 @@ func (h *house) loops() error {
 		hostLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4), Outside: h.relay.hosts}),
 		guestLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: h.opts.Concurrency, Outside: h.relay.guests}),
 		serviceLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4)}),
+		setUpCertificates(),
 		(&reconcile.Holds{Client: h.mgr.GetClient(), Graph: h.graph}).Setup(h.mgr),
 	)
 }
@@ -137,8 +148,11 @@ func (h *house) hosts() *host.Kind {
 		Services: func(ctx context.Context, obj *v1alpha1.Host) ([]v1alpha1.HostService, error) {
 			return servicesOf(ctx, h.mgr.GetClient(), client.ObjectKeyFromObject(obj))
 		},
-		Mark:  guest.Tag,
-		Clock: h.opts.Clock,
+		Mark:          guest.Tag,
+		Machine:       h.nodeMachine,
+		Authorities:   h.authorities,
+		TrustInterval: h.opts.HostServiceInterval,
+		Clock:         h.opts.Clock,
 	}
 }
 

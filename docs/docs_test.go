@@ -43,6 +43,8 @@ func TestEveryReasonIsExplained(t *testing.T) {
 		"Guest's failed": {"a task's failure has a reason of its own", "../controllers/guest/reason.go", []string{"guest.md"}, "CreateFailed"},
 		"Host":           {"the page of the kind says what each means and what to do", "../controllers/host/*.go", []string{"host.md"}, "HostKeyMismatch"},
 		"HostService":    {"the page of the kind says what each means and what to do", "../controllers/hostservice/*reason.go", []string{"hostservice.md"}, "RolledBack"},
+		"trust":          {"Guests and Hosts say the same of it", "../controllers/authority/*.go", []string{"guest.md"}, "WaitingForAuthority"},
+		"Host's trust":   {"Guests and Hosts say the same of it", "../controllers/authority/*.go", []string{"host.md"}, "WaitingForAuthority"},
 		"Host's Secrets": {"what is wrong with a Secret is the Host's to say", "../controllers/site/config.go", []string{"host.md"}, "SecretMissing"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -349,5 +349,5 @@ func (h *Host) Common() *CommonSpec { return &h.Spec.CommonSpec }
 // CommonStatus returns the part of the status that every kind has.
 func (h *Host) CommonStatus() *CommonStatus { return &h.Status.CommonStatus }
 
-// DefaultDeletionPolicy of a Host is Delete: a Host owns nothing outside.
+// DefaultDeletionPolicy of a Host is Delete: a Host owns nothing outside but the roots that its nodes trust.
 func (h *Host) DefaultDeletionPolicy() DeletionPolicy { return DeletionDelete }

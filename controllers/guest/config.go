@@ -239,7 +239,7 @@ func (d *draft) describe(e *edit, text string, then map[string]string, detached 
 
 // markFor is the mark of a configuration: the devices of ours that it has.
 func (d *draft) markFor(then map[string]string, detached []string) mark {
-	m := mark{owner: d.seen.owner, vmid: d.seen.ref.VMID, mounts: d.keepsMounts()}
+	m := mark{owner: d.seen.owner, vmid: d.seen.ref.VMID, mounts: d.keepsMounts(), trust: d.keepsTrust()}
 	if d.seen.presence == absent {
 		m.vmid = d.seen.vmid
 	}

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/controllers/authority"
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
@@ -95,6 +96,8 @@ type Config struct {
 	// Machine returns the machine that a Guest is; its status says which guest of Proxmox, and on which node. Whoever
 	// works on one machine shares it.
 	Machine func(ctx context.Context, g *v1alpha1.Guest) (*machine.Machine, error)
+	// Authorities knows the roots that Guests trust.
+	Authorities *authority.Book
 	// Clock tells the time.
 	Clock clock.PassiveClock
 }
@@ -115,8 +118,8 @@ func New(c Config) *Kind {
 	}
 }
 
-// Refs says what the Guest refers to: its Host, the Guest that it is cloned from, the Secret with its SSH keys, and the nfs
-// HostServices whose exports it mounts.
+// Refs says what the Guest refers to: its Host, the Guest that it is cloned from, the Secret with its SSH keys, the nfs
+// HostServices whose exports it mounts, and, softly, the authorities that it trusts.
 // The one that it is cloned from must be Ready until the clone exists, and must stay while a linked clone shares its disks.
 func (k *Kind) Refs(g *v1alpha1.Guest) []reconcile.Ref {
 	refs := []reconcile.Ref{reconcile.Through("Host", g.Spec.HostRef.Name, v1alpha1.ReachableCondition)}
@@ -132,5 +135,5 @@ func (k *Kind) Refs(g *v1alpha1.Guest) []reconcile.Ref {
 	if c := g.Spec.CloudInit; c != nil && c.SSHKeysSecretRef != nil {
 		refs = append(refs, reconcile.Soft("Secret", c.SSHKeysSecretRef.Name))
 	}
-	return append(refs, exportRefs(&g.Spec)...)
+	return append(append(refs, exportRefs(&g.Spec)...), authority.Refs(g.Spec.TrustAuthorities)...)
 }

@@ -35,6 +35,7 @@ const (
 	fence      = "<!-- phoenix-hypervisor.io "
 	stageClone = "clone"
 	mountsNFS  = "nfs"
+	trustRoots = "roots"
 )
 
 var (
@@ -53,6 +54,8 @@ type mark struct {
 	detached []string
 	// mounts says that the spec declared nfsMounts: there may be some in the VM.
 	mounts bool
+	// trust says that the spec declared trustAuthorities: the guest may trust roots of ours.
+	trust bool
 	// stage is stageClone until the first configuration after a clone.
 	stage string
 }
@@ -63,7 +66,7 @@ func (m mark) line() string {
 	fmt.Fprintf(&b, "%sowner=%s guest=%s vmid=%d", fence, m.owner.id, m.owner.guest, m.vmid)
 	for _, part := range []struct{ key, value string }{
 		{"slots", strings.Join(m.slots, ",")}, {"detached", strings.Join(m.detached, ",")}, {"stage", m.stage},
-		{"mounts", map[bool]string{true: mountsNFS}[m.mounts]},
+		{"mounts", map[bool]string{true: mountsNFS}[m.mounts]}, {"trust", map[bool]string{true: trustRoots}[m.trust]},
 	} {
 		if part.value != "" {
 			fmt.Fprintf(&b, " %s=%s", part.key, part.value)
@@ -106,6 +109,8 @@ func readMark(body string) mark {
 			m.stage = value
 		case "mounts":
 			m.mounts = value == mountsNFS
+		case "trust":
+			m.trust = value == trustRoots
 		}
 	}
 	return m

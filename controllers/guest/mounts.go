@@ -33,9 +33,7 @@ func (k *Kind) readMounts(ctx context.Context, g *v1alpha1.Guest, seen *Seen) {
 	switch {
 	case !declared && !seen.mark.mounts, !g.DeletionTimestamp.IsZero(), g.Spec.Type != v1alpha1.GuestVM:
 		return
-	case seen.presence != present || seen.template || !seen.status.Running || !wantsRunning(g):
-		return
-	case seen.silent || !seen.status.AgentEnabled || seen.reachable(g).Status != metav1.ConditionTrue:
+	case !seen.enterable(g):
 		return
 	}
 	for _, m := range g.Spec.NFSMounts {
@@ -48,10 +46,7 @@ func (k *Kind) readMounts(ctx context.Context, g *v1alpha1.Guest, seen *Seen) {
 		want:  mountState(g.Spec.NFSMounts, seen.exports),
 	}
 	seen.mounts = found
-	placed := g.DeepCopy() // the status may not say yet where the VM is
-	vmid := int32(seen.ref.VMID)
-	placed.Status.VMID, placed.Status.Node = &vmid, seen.ref.Node
-	if found.vm, found.err = k.Machine(ctx, placed); found.err == nil {
+	if found.vm, found.err = k.enter(ctx, g, seen); found.err == nil {
 		found.seen, found.err = found.vm.Observe(ctx, found.owner, found.want)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -56,8 +57,16 @@ func (k *Kind) Observe(ctx context.Context, g *v1alpha1.Guest) (Seen, error) {
 	if err := errors.Join(k.readKeys(ctx, g, &seen), k.readExports(ctx, g, &host, &seen), k.readSnippets(ctx, g, &seen)); err != nil {
 		return seen, err
 	}
-	k.readMounts(ctx, g, &seen)
+	k.lookInside(ctx, g, &seen)
 	return seen, k.settle(g, seen)
+}
+
+// lookInside looks at what the guest's machine has: all at once, so that it travels as one script.
+func (k *Kind) lookInside(ctx context.Context, g *v1alpha1.Guest, seen *Seen) {
+	var looks sync.WaitGroup
+	looks.Go(func() { k.readMounts(ctx, g, seen) })
+	looks.Go(func() { k.readTrust(ctx, g, seen) })
+	looks.Wait()
 }
 
 // read reads what the configuration does not say: what waits for a restart, power, addresses.
@@ -186,7 +195,10 @@ func (k *Kind) settle(g *v1alpha1.Guest, seen Seen) error {
 	if err := seen.awaitAnswer(g); err != nil && g.Spec.Management != v1alpha1.ManagementObserve {
 		return err
 	}
-	return seen.awaitMounts(g)
+	if err := seen.awaitMounts(g); err != nil {
+		return err
+	}
+	return seen.awaitTrust(g)
 }
 
 // get reads an object of the Guest's namespace from the cache.

@@ -16,8 +16,9 @@ import (
 )
 
 // Plan returns the steps to the spec: make the guest, write what one call can carry, grow disks, write what only root may,
-// switch it on or off, restart it, destroy what it no longer needs, mount in it what it mounts over the network. What cannot
-// be had comes last, so that it holds nothing else up; a guest that is yet to be made is not made before all of it can be had.
+// switch it on or off, restart it, destroy what it no longer needs, have it trust authorities, mount in it what it mounts
+// over the network. What cannot be had comes last, so that it holds nothing else up; a guest that is yet to be made is not
+// made before all of it can be had.
 func (k *Kind) Plan(g *v1alpha1.Guest, seen Seen) []reconcile.Step {
 	if seen.presence == unknown {
 		return nil
@@ -44,11 +45,12 @@ func (k *Kind) Plan(g *v1alpha1.Guest, seen Seen) []reconcile.Step {
 		steps = append(steps, d.power()...)
 		steps = append(steps, d.destroyVolumes()...)
 	}
-	steps = append(d.whileLocked(steps), d.mounting()...)
+	trusting, untrusted := seen.trusting()
+	steps = slices.Concat(d.whileLocked(steps), trusting, d.mounting())
 	for _, r := range d.refusals {
 		steps = append(steps, r.step())
 	}
-	return steps
+	return append(steps, untrusted...)
 }
 
 // checkSource refuses a guest that cannot be made for want of something to make it from.

@@ -53,6 +53,7 @@ const (
 	LinkedClonesReason     = "LinkedClones"
 	HotplugFailedReason    = "HotplugFailed"
 	UnreadableReason       = "Unreadable"
+	NoSSHReason            = "NoSSH" // the Host has no SSH for the node that a container is on
 	MountFailedReason      = "MountFailed"
 	ForeignFileReason      = "ForeignFile"
 )

@@ -41,7 +41,7 @@ func (k *Kind) Report(g *v1alpha1.Guest, seen Seen) []reconcile.Condition {
 		return append([]reconcile.Condition{
 			{Type: v1alpha1.RunningCondition, Status: metav1.ConditionFalse, Reason: AbsentReason, Message: "the guest does not exist"},
 			{Type: v1alpha1.ReachableCondition, Status: metav1.ConditionFalse, Reason: NotRunningReason, Message: "the guest does not run"},
-		}, seen.mounted(g)...)
+		}, seen.inside(g)...)
 	}
 	vmid := int32(seen.ref.VMID)
 	s.VMID, s.Node = &vmid, seen.ref.Node
@@ -52,7 +52,7 @@ func (k *Kind) Report(g *v1alpha1.Guest, seen Seen) []reconcile.Condition {
 		return append([]reconcile.Condition{
 			{Type: v1alpha1.RunningCondition, Status: metav1.ConditionFalse, Reason: StoppedReason, Message: "the guest is off"},
 			{Type: v1alpha1.ReachableCondition, Status: metav1.ConditionFalse, Reason: NotRunningReason, Message: "the guest does not run"},
-		}, seen.mounted(g)...)
+		}, seen.inside(g)...)
 	}
 	s.Power = v1alpha1.PowerRunning
 	s.Addresses = seen.addresses(g)
@@ -65,7 +65,12 @@ func (k *Kind) Report(g *v1alpha1.Guest, seen Seen) []reconcile.Condition {
 	return append([]reconcile.Condition{
 		{Type: v1alpha1.RunningCondition, Status: metav1.ConditionTrue, Reason: RunningReason, Message: "the guest is on"},
 		seen.reachable(g),
-	}, seen.mounted(g)...)
+	}, seen.inside(g)...)
+}
+
+// inside are the conditions of what is in the guest.
+func (s Seen) inside(g *v1alpha1.Guest) []reconcile.Condition {
+	return append(s.mounted(g), s.trusted(g)...)
 }
 
 // networks are the interfaces of the configuration with their MAC addresses, by slot.

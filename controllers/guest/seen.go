@@ -54,6 +54,8 @@ type Seen struct {
 	exports map[v1alpha1.ExportReference]export
 	// mounts are what was seen in a VM with nfsMounts; nil: it was not looked at.
 	mounts *mounts
+	// trust is what was seen of the authorities that the guest trusts; nil: it was not looked at.
+	trust *roots
 	// keys are the SSH keys of the Secret.
 	keys []string
 	// refusals are what the spec asks for and cannot be had, found while observing.

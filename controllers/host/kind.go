@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: The Phoenix Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package host is the kind Host: one Proxmox VE endpoint. A Host changes nothing outside. It says whether the endpoint is
-// reachable as declared, what it is, and whether its token may do what the Guests ask for.
+// Package host is the kind Host: one Proxmox VE endpoint. It says whether the endpoint is reachable as declared, what it is,
+// and whether its token may do what the Guests ask for. All that it changes outside are the trust stores of its nodes, as far
+// as it declares trustAuthorities.
 package host
 
 import (
@@ -14,6 +15,8 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/controllers/authority"
+	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
 )
@@ -40,11 +43,18 @@ type Kind struct {
 	Services func(ctx context.Context, host *v1alpha1.Host) ([]v1alpha1.HostService, error)
 	// Mark returns the tag that a Guest's guest bears in Proxmox VE.
 	Mark func(host *v1alpha1.Host, guest *v1alpha1.Guest) string
+	// Machine returns the machine that a node is, over SSH. Its error is an outcome.
+	Machine func(ctx context.Context, host *v1alpha1.Host, node string) (*machine.Machine, error)
+	// Authorities knows the roots that nodes trust.
+	Authorities *authority.Book
+	// TrustInterval is how long a node whose trust store is as it should be is not looked at again.
+	TrustInterval time.Duration
 	// Clock tells the time.
 	Clock clock.PassiveClock
 
-	mu   sync.Mutex
-	memo map[types.NamespacedName]remembered
+	mu    sync.Mutex
+	memo  map[types.NamespacedName]remembered
+	trust map[types.NamespacedName]map[string]looked
 }
 
 // memory is how long the answers of a site serve further passes: every change of a Guest brings one.
@@ -60,7 +70,8 @@ type remembered struct {
 
 var _ reconcile.Kind[*v1alpha1.Host, Seen] = (*Kind)(nil)
 
-// Refs of a Host are its Secrets. The clean-up of its Guests needs all of them, so they outlive it.
+// Refs of a Host are its Secrets, and, softly, the authorities that its nodes trust. The clean-up of its Guests needs all of
+// the Secrets, so they outlive it.
 func (k *Kind) Refs(host *v1alpha1.Host) []reconcile.Ref {
 	refs := []reconcile.Ref{reconcile.HeldSecret(host.Spec.TokenSecretRef.Name)}
 	if ca := host.Spec.TLS.CASecretRef; ca != nil {
@@ -69,20 +80,28 @@ func (k *Kind) Refs(host *v1alpha1.Host) []reconcile.Ref {
 	if ssh := host.Spec.SSH; ssh != nil {
 		refs = append(refs, reconcile.HeldSecret(ssh.KeySecretRef.Name))
 	}
-	return refs
+	return append(refs, authority.Refs(host.Spec.TrustAuthorities)...)
 }
 
-// Plan is always empty: a Host changes nothing outside.
-func (k *Kind) Plan(*v1alpha1.Host, Seen) []reconcile.Step { return nil }
+// Plan returns the steps that bring the nodes to trust what they are to trust, and then those that say what cannot be had.
+func (k *Kind) Plan(_ *v1alpha1.Host, seen Seen) []reconcile.Step {
+	do, refused := seen.trustSteps()
+	return append(do, refused...)
+}
 
-// Remove is always empty: a Host has nothing outside. Its connections are dropped when the object is gone.
-func (k *Kind) Remove(*v1alpha1.Host, Seen) []reconcile.Step { return nil }
+// Remove returns the steps that take our roots out of the nodes' trust stores. The connections are dropped when the object
+// is gone.
+func (k *Kind) Remove(_ *v1alpha1.Host, seen Seen) []reconcile.Step {
+	do, refused := seen.trustSteps()
+	return append(do, refused...)
+}
 
 // Forget drops what is remembered of a Host that is gone.
 func (k *Kind) Forget(name types.NamespacedName) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.memo, name)
+	delete(k.trust, name)
 }
 
 // recall returns answers that are young enough and of the same connections and spec.

@@ -35,6 +35,11 @@ type Seen struct {
 	Judged  bool
 	Missing []Missing
 	Guests  *Count
+
+	// complaints are what is wrong although the API answers, the worst first.
+	complaints []*problem
+	// trust is what was seen of the authorities that the nodes trust; nil: nothing was looked at.
+	trust []nodeTrust
 }
 
 // Verdict is a condition's reason and message.
@@ -52,49 +57,75 @@ type answers struct {
 	nodes       []proxmox.Node
 	permissions proxmox.Permissions
 	quorate     bool
-	ssh         []*problem
+	ssh         []nodeProblem
 }
 
-// Observe asks the endpoint who it is, what it has and what the token may do, and every node's SSH for a sign of life.
+// nodeProblem is what is wrong with one node's SSH.
+type nodeProblem struct {
+	node string
+	*problem
+}
+
+// Observe asks the endpoint who it is, what it has and what the token may do, and every node's SSH for a sign of life. What
+// the nodes trust is looked at afterwards: nothing of the others waits for it.
 func (k *Kind) Observe(ctx context.Context, host *v1alpha1.Host) (Seen, error) {
 	if !host.DeletionTimestamp.IsZero() {
-		ctx, cancel := context.WithTimeout(ctx, partingTimeout)
-		defer cancel()
-		seen, _ := k.observe(ctx, host) // nothing is to be cleaned up: an endpoint that is away does not keep the object
-		return seen, nil
+		return k.part(ctx, host)
 	}
-	seen, err := k.observe(ctx, host)
+	seen, a, err := k.observe(ctx, host)
 	var p *problem
 	if errors.As(err, &p) {
 		return seen, reconcile.Fail(p.reason, p)
 	}
-	return seen, err
+	if err != nil {
+		return seen, err
+	}
+	if seen.trust, err = k.readTrust(ctx, host, unfit(a)); err != nil {
+		return seen, err
+	}
+	return seen, seen.settle(host)
 }
 
-func (k *Kind) observe(ctx context.Context, host *v1alpha1.Host) (Seen, error) {
+// part observes a Host that is being deleted. An endpoint that is away does not keep it: all that is to be cleaned up is
+// what its nodes trust.
+func (k *Kind) part(ctx context.Context, host *v1alpha1.Host) (Seen, error) {
+	looking, cancel := context.WithTimeout(ctx, partingTimeout)
+	defer cancel()
+	seen, _, _ := k.observe(looking, host) //nolint:errcheck // as above
+	var err error
+	if seen.trust, err = k.readTrust(ctx, host, nil); err != nil {
+		return seen, err
+	}
+	if do, _ := seen.trustSteps(); len(do) > 0 {
+		return seen, nil
+	}
+	return seen, seen.awaitNodes(letGo)
+}
+
+func (k *Kind) observe(ctx context.Context, host *v1alpha1.Host) (Seen, answers, error) {
 	var seen Seen
 	site, err := k.Connect(ctx, host)
 	if err != nil {
-		return seen, seen.unreached(judge(host, err))
+		return seen, answers{}, seen.unreached(judge(host, err))
 	}
 	a, known := k.recall(host, site)
 	if !known {
 		if a, err = ask(ctx, site); err != nil {
-			return seen, seen.unreached(judge(host, err))
+			return seen, a, seen.unreached(judge(host, err))
 		}
 		a.ssh = checkSSH(ctx, host, site, a.nodes)
 	}
 	listed, err := site.Guests(ctx)
 	if err != nil {
-		return seen, seen.unreached(judge(host, err))
+		return seen, a, seen.unreached(judge(host, err))
 	}
 	guests, err := k.Guests(ctx, host)
 	if err != nil {
-		return seen, fmt.Errorf("list Guests: %w", err)
+		return seen, a, fmt.Errorf("list Guests: %w", err)
 	}
 	services, err := k.Services(ctx, host)
 	if err != nil {
-		return seen, fmt.Errorf("list HostServices: %w", err)
+		return seen, a, fmt.Errorf("list HostServices: %w", err)
 	}
 	seen.API = &Verdict{true, Answering, "the API answers with the pinned certificate and accepts the token"}
 	seen.Version, seen.Nodes = a.version, a.nodes
@@ -105,7 +136,8 @@ func (k *Kind) observe(ctx context.Context, host *v1alpha1.Host) (Seen, error) {
 	if !known && a.quorate && len(a.ssh) == 0 {
 		k.remember(host, site, a)
 	}
-	return seen, unite(complaints(a, seen.Missing))
+	seen.complaints = complaints(a, seen.Missing)
+	return seen, a, nil
 }
 
 // unreached notes a problem that makes the Host unreachable, and passes it on. Of any other error nothing is concluded.
@@ -136,26 +168,27 @@ func ask(ctx context.Context, site Site) (a answers, err error) {
 }
 
 // checkSSH returns what is wrong with the declared nodes, in their order. A node that is known to be off is not asked.
-func checkSSH(ctx context.Context, host *v1alpha1.Host, site Site, nodes []proxmox.Node) []*problem {
+func checkSSH(ctx context.Context, host *v1alpha1.Host, site Site, nodes []proxmox.Node) []nodeProblem {
 	if host.Spec.SSH == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, sshTimeout)
 	defer cancel()
 	declared := host.Spec.SSH.Nodes
-	found := make([]*problem, len(declared))
+	found := make([]nodeProblem, len(declared))
 	var checks sync.WaitGroup
 	for i, d := range declared {
+		found[i].node = d.Name
 		at := slices.IndexFunc(nodes, func(n proxmox.Node) bool { return n.Name == d.Name })
 		switch {
 		case at < 0:
-			found[i] = &problem{UnknownNode, fmt.Sprintf("spec.ssh.nodes names node %s, but the site has %s", d.Name, names(nodes)), nil}
+			found[i].problem = &problem{UnknownNode, fmt.Sprintf("spec.ssh.nodes names node %s, but the site has %s", d.Name, names(nodes)), nil}
 		case nodes[at].Online:
-			checks.Go(func() { found[i] = judgeSSH(host, d, site.CheckSSH(ctx, d.Name)) })
+			checks.Go(func() { found[i].problem = judgeSSH(host, d, site.CheckSSH(ctx, d.Name)) })
 		}
 	}
 	checks.Wait()
-	return slices.DeleteFunc(found, func(p *problem) bool { return p == nil })
+	return slices.DeleteFunc(found, func(p nodeProblem) bool { return p.problem == nil })
 }
 
 func names(nodes []proxmox.Node) string {
@@ -175,14 +208,14 @@ func complaints(a answers, lacking []Missing) []*problem {
 	if len(lacking) > 0 {
 		list = append(list, &problem{MissingPrivileges, describe(lacking), nil})
 	}
-	return append(list, a.ssh...)
+	for _, p := range a.ssh {
+		list = append(list, p.problem)
+	}
+	return list
 }
 
 // unite makes one problem of several: it has the first one's reason and all texts.
-func unite(list []*problem) error {
-	if len(list) == 0 {
-		return nil
-	}
+func unite(list []*problem) *problem {
 	texts := make([]string, 0, len(list))
 	for _, p := range list {
 		texts = append(texts, p.text)

@@ -51,6 +51,8 @@ var reading = []need{
 	{"VM.Monitor", "ask the guest agent for addresses", onVM(func(d demand) bool { return d.agent() && d.major == 8 })},
 	{"VM.GuestAgent.Unrestricted", "see to the mounts in a VM through its guest agent", onVM(func(d demand) bool { return d.mounts() && d.major != 8 })},
 	{"VM.Monitor", "see to the mounts in a VM through its guest agent", onVM(func(d demand) bool { return d.mounts() && d.major == 8 })},
+	{"VM.GuestAgent.Unrestricted", "see to the trusted authorities in a VM through its guest agent", onVM(func(d demand) bool { return d.trusts() && d.major != 8 })},
+	{"VM.Monitor", "see to the trusted authorities in a VM through its guest agent", onVM(func(d demand) bool { return d.trusts() && d.major == 8 })},
 }
 
 // writing are the privileges that a Guest needs under Enforce.
@@ -174,6 +176,8 @@ func (d demand) agent() bool {
 }
 
 func (d demand) mounts() bool { return len(d.guest.Spec.NFSMounts) > 0 }
+
+func (d demand) trusts() bool { return d.isVM() && len(d.guest.Spec.TrustAuthorities) > 0 }
 
 func (d demand) memory() bool {
 	s := d.guest.Spec

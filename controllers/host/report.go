@@ -41,7 +41,7 @@ func (k *Kind) Report(host *v1alpha1.Host, seen Seen) []reconcile.Condition {
 		}
 		conditions = append(conditions, condition(v1alpha1.CapableCondition, v))
 	}
-	return conditions
+	return append(conditions, seen.trustedCondition(host)...)
 }
 
 func condition(kind string, v Verdict) reconcile.Condition {
