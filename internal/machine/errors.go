@@ -4,6 +4,7 @@
 package machine
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -75,7 +76,7 @@ type ValidateError struct {
 
 // Error shows what the program said.
 func (e *ValidateError) Error() string {
-	return fmt.Sprintf("%svalidate %s: %s", e.Undone, e.What, oneLine(e.Output))
+	return fmt.Sprintf("%svalidate %s: %s", e.Undone, e.What, said(e.Output))
 }
 
 // RefreshError says that a command failed that had to run after files changed.
@@ -88,7 +89,7 @@ type RefreshError struct {
 
 // Error shows what the command said.
 func (e *RefreshError) Error() string {
-	return fmt.Sprintf("%srun %s: %s", e.Undone, e.What, oneLine(e.Output))
+	return fmt.Sprintf("%srun %s: %s", e.Undone, e.What, said(e.Output))
 }
 
 // UnitError says that a unit could not be started, stopped, reloaded or the
@@ -101,7 +102,7 @@ type UnitError struct {
 
 // Error shows what systemd said.
 func (e *UnitError) Error() string {
-	return fmt.Sprintf("%s%s: %s", e.Undone, e.What, oneLine(e.Output))
+	return fmt.Sprintf("%s%s: %s", e.Undone, e.What, said(e.Output))
 }
 
 // ProbeError says that a service did not do its work after a change, within
@@ -126,14 +127,14 @@ type JobError struct {
 
 // Error shows the end of the journal.
 func (e *JobError) Error() string {
-	return fmt.Sprintf("%s (%s): %s", e.What, e.Unit, oneLine(e.Log))
+	return fmt.Sprintf("%s (%s): %s", e.What, e.Unit, said(e.Log))
 }
 
 // lineLength bounds what an error tells of a program's words.
 const lineLength = 300
 
 // chatter is what systemd says of every unit that starts, ends or fails.
-var chatter = regexp.MustCompile(`^(Started |Starting |Stopped |Stopping |Reloaded |Reloading |Job for .* failed |See "systemctl status |Failed to start |` +
+var chatter = regexp.MustCompile(`^(Started |Starting |Finished |Stopped |Stopping |Reloaded |Reloading |Job for .* failed |See "systemctl status |Failed to start |` +
 	`\S+: (Failed with result |(Main|Control) process exited|Consumed |Deactivated successfully|Scheduled restart job))`)
 
 // oneLine is what a program said in one line: the end of it, as that is where a
@@ -154,6 +155,9 @@ func oneLine(text string) string {
 	}
 	return tail(strings.Join(slices.Compact(told), "; "), lineLength)
 }
+
+// said is oneLine of a program that failed, which may have had no words for it.
+func said(text string) string { return cmp.Or(oneLine(text), "it said nothing") }
 
 // lastTry is what a unit's journal says since it was last started.
 func lastTry(log string) string {

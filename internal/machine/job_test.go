@@ -4,11 +4,14 @@
 package machine
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	sim "github.com/phoenix-hypervisor/phoenix/test/sim/machine"
 )
 
 func packages(names ...string) State { return State{Packages: names} }
@@ -102,6 +105,43 @@ func TestDpkgLock(t *testing.T) {
 	w.sim.HoldDpkg(false)
 	w.converge(want)
 	w.quiet(want)
+}
+
+// TestDpkgLockIsNamed has apt say what it waits for, as the real one does twice
+// a second.
+func TestDpkgLockIsNamed(t *testing.T) {
+	w := newWorld(t)
+	w.sim.Program("apt-get", func(ctx context.Context, p *sim.Process) int {
+		p.Printf("Reading package lists...\nWaiting for cache lock: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 2623 (unattended-upgr)...\n")
+		<-ctx.Done()
+		return 137
+	})
+	want := packages("app")
+	for n := 0; ; n++ {
+		pending := until[*PendingError](w, want)
+		unit, rest, _ := strings.Cut(pending.What, " ")
+		if rest == "(install app), which waits for the lock /var/lib/dpkg/lock-frontend of process 2623 (unattended-upgr)" && strings.HasPrefix(unit, "phoenix-") {
+			return
+		}
+		if n == 400 {
+			t.Fatalf("the lock is not named: %v", pending)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func TestWaiting(t *testing.T) {
+	for reason, c := range map[string]struct{ log, want string }{
+		"nothing yet":   {"", ""},
+		"apt waits":     {"Started x\nWaiting for cache lock: Could not get lock /var/lib/apt/lists/lock. It is held by process 871 (apt-get)...", ", which waits for the lock /var/lib/apt/lists/lock of process 871 (apt-get)"},
+		"by nobody":     {"E: Could not get lock /var/lib/dpkg/lock.", ", which waits for the lock /var/lib/dpkg/lock"},
+		"it has it now": {"Waiting for cache lock: Could not get lock /var/lib/dpkg/lock. It is held by process 1 (x)...\nReading package lists...", ""},
+		"another lock":  {"the lock /etc/x is fine", ""},
+	} {
+		if got := waiting(c.log); got != c.want {
+			t.Errorf("%s: %q, want %q", reason, got, c.want)
+		}
+	}
 }
 
 func TestDpkgLockThatOutlastsTheJob(t *testing.T) {

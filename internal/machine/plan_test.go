@@ -4,6 +4,8 @@
 package machine
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -170,6 +172,132 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// programState is a State with a user, artifacts and refreshed files.
+func programState() State {
+	return State{
+		Users: []User{{Name: "app"}},
+		Artifacts: []Artifact{
+			{URL: "https://mirror.lan/app.tar.gz", SHA256: fullHash([]byte("archive")), Member: "app", Path: "/etc/app/bin", Triggers: []Trigger{{"app.service", Restart}}},
+			{URL: "http://mirror.lan/plain", SHA256: fullHash([]byte("plain")), Path: "/etc/app/plain"},
+		},
+		Dirs: []Dir{{Path: "/etc/app", Owner: "root", Group: "root", Mode: 0o755}},
+		Files: []File{
+			{Path: "/etc/app/a", Content: []byte("a"), Refresh: []string{"make-it", "--of a"}}, {Path: "/etc/app/b", Content: []byte("b"), Refresh: []string{"make-it", "--of a"}},
+			{Path: "/etc/app/c", Content: []byte("c"), Refresh: []string{"make-other"}},
+		},
+		Units: []Unit{{Name: "app.service", Running: true}},
+	}
+}
+
+func TestPlanPrograms(t *testing.T) {
+	hash := func(s string) string { return "sha256:" + fullHash([]byte(s))[:12] }
+	want := programState()
+	staged := [2]string{want.Artifacts[0].staged(planOwner), want.Artifacts[1].staged(planOwner)}
+	lose := func(s *Seen, names ...string) {
+		for _, name := range names {
+			delete(s.Paths, name)
+		}
+	}
+	edit := func(s *Seen, name, mode string) {
+		p := s.Paths[name]
+		p.Hash, p.Mode = fullHash([]byte("edited")), mode
+		s.Paths[name] = p
+	}
+	archive, plain := "Install: download https://mirror.lan/app.tar.gz", "Install: download http://mirror.lan/plain"
+	cases := map[string]struct {
+		reason string
+		differ func(*Seen)
+		steps  []string
+		want   []Change // of the last step
+	}{
+		"in sync": {"nothing to do", func(*Seen) {}, nil, nil},
+		"no curl": {"nobody needs it now", func(s *Seen) { s.curl = false }, nil, nil},
+		"user":    {"made", func(s *Seen) { s.Users = nil }, []string{"Apply: make user app"}, []Change{{"user app", "", "made", ImpactNone}}},
+		"edited": {"downloaded again", func(s *Seen) { edit(s, "/etc/app/bin", "0755"); edit(s, "/etc/app/plain", "0755") },
+			[]string{archive, plain, "Apply: write 2 files, restart app.service"},
+			[]Change{{"/etc/app/bin", hash("edited"), hash("program"), ImpactRestart}, {"/etc/app/plain", hash("edited"), hash("plain"), ImpactNone}}},
+		"gone, and no curl": {"which comes first", func(s *Seen) { lose(s, "/etc/app/plain"); s.curl = false },
+			[]string{"Install: install ca-certificates curl", plain, "Apply: write 1 file"}, []Change{{"/etc/app/plain", "", hash("plain"), ImpactNone}}},
+		"downloaded": {"takes its place", func(s *Seen) {
+			lose(s, "/etc/app/plain")
+			s.Paths[staged[1]] = Path{Kind: "file", Hash: fullHash([]byte("plain"))}
+		}, []string{"Apply: write 1 file"}, []Change{{"/etc/app/plain", "", hash("plain"), ImpactNone}}},
+		"something else waits": {"it is not what is wanted", func(s *Seen) {
+			lose(s, "/etc/app/plain")
+			s.Paths[staged[1]] = Path{Kind: "file", Hash: fullHash([]byte("evil"))}
+		}, []string{plain, "Apply: write 1 file"}, []Change{{"/etc/app/plain", "", hash("plain"), ImpactNone}}},
+		"another release": {"what its member is like, nobody knows yet", func(s *Seen) { s.record.file("/etc/app/bin").Artifact = fullHash([]byte("old")) },
+			[]string{archive, "Apply: write 1 file, restart app.service"},
+			[]Change{{"/etc/app/bin", hash("program"), "app of " + hash("archive"), ImpactRestart}}},
+		"another release is there": {"the download tells what it is like", func(s *Seen) {
+			s.record.file("/etc/app/bin").Artifact = fullHash([]byte("old"))
+			s.Paths[staged[0]] = Path{Kind: "file", Hash: fullHash([]byte("new program"))}
+		}, []string{"Apply: write 1 file, restart app.service"}, []Change{{"/etc/app/bin", hash("program"), hash("new program"), ImpactRestart}}},
+		"mode": {"without a download", func(s *Seen) {
+			p := s.Paths["/etc/app/bin"]
+			p.Mode = "0777"
+			s.Paths["/etc/app/bin"] = p
+		}, []string{"Apply: write 1 file, restart app.service"}, []Change{{"/etc/app/bin mode and owner", "0777 root:root", "0755 root:root", ImpactRestart}}},
+		"dropped": {"goes, as files do", func(s *Seen) {
+			s.record.Files = append(s.record.Files, ownedFile{Path: "/etc/app/old", Artifact: "1", Refresh: []string{"make-old"}})
+			s.Paths["/etc/app/old"] = Path{Kind: "file"}
+		}, []string{"Apply: give up 1 file, run make-old"}, []Change{{"/etc/app/old", "ours", "", ImpactNone}}},
+		"curl is ours": {"and stays while there are artifacts", func(s *Seen) {
+			s.record.Packages = append(s.record.Packages, ownedPackage{"curl", true})
+			s.Packages["curl"] = "1"
+		}, nil, nil},
+		"curl was ours": {"and comes again", func(s *Seen) { s.record.Packages = append(s.record.Packages, ownedPackage{"curl", true}) },
+			[]string{"Install: install curl"}, []Change{{"package curl", "", "installed", ImpactNone}}},
+		"refresh": {"once for equal commands", func(s *Seen) { lose(s, "/etc/app/a", "/etc/app/b", "/etc/app/c") },
+			[]string{"Apply: write 3 files, run make-it --of a, run make-other"},
+			[]Change{{"/etc/app/a", "", hash("a"), ImpactNone}, {"/etc/app/b", "", hash("b"), ImpactNone}, {"/etc/app/c", "", hash("c"), ImpactNone}}},
+		"pending": {"it is still to be run", func(s *Seen) {
+			s.record.Pending, s.record.Refreshes = true, []ownedRefresh{{[]string{"make-it", "--of a"}}}
+		},
+			[]string{"Apply: run make-it --of a"}, nil},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			seen := seenWith(want, func(s *Seen) {
+				s.curl, s.Users = true, map[string]bool{"app": true}
+				s.Paths["/etc/app/bin"] = Path{Kind: "file", Mode: "0755", Owner: "root", Group: "root", Hash: fullHash([]byte("program"))}
+				s.record.file("/etc/app/bin").Hash = fullHash([]byte("program"))
+				s.record.Packages = nil
+				c.differ(s)
+				s.recordBytes = s.record.render()
+			})
+			steps, err := Plan(planOwner, want, seen, PlanOptions{})
+			if err != nil {
+				t.Fatalf("%s: %v", c.reason, err)
+			}
+			var got []string
+			var last []Change
+			for _, s := range steps {
+				got, last = append(got, s.Reason+": "+s.Message), s.Changes
+			}
+			if diff := cmp.Diff(c.steps, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+			if diff := cmp.Diff(c.want, last); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}
+
+// The change waits for the download, whoever takes its step before.
+func TestChangeWaitsForDownload(t *testing.T) {
+	want := programState()
+	steps, err := Plan(planOwner, want, seenWith(want, func(s *Seen) { s.curl = true; delete(s.Paths, "/etc/app/plain") }), PlanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pending *PendingError
+	if err := steps[len(steps)-1].Do(t.Context(), nil); !errors.As(err, &pending) {
+		t.Errorf("the change of %d steps: %v", len(steps), err)
+	}
+}
+
 func TestClearIsPure(t *testing.T) {
 	want := planState()
 	if steps := Clear(planOwner, Seen{}); len(steps) != 0 {
@@ -193,6 +321,11 @@ func TestRecordRoundTrip(t *testing.T) {
 	r.Files = []ownedFile{{Path: `/etc/systemd/system/mnt-my\x2ddata.mount`, Hash: "1", Original: &original{Link: true}}, {Path: "/etc/it's <a> & b"}}
 	r.Units = []ownedUnit{{Name: `mnt-my\x2ddata.mount`}}
 	r.Triggers = []ownedTrigger{{"a.service", Reload}}
+	if before := r.render(); strings.Contains(string(before), "refresh") || strings.Contains(string(before), "artifact") {
+		t.Errorf("a record without what is new is another than it was: %s", before)
+	}
+	r.Refreshes = []ownedRefresh{{[]string{"make-it", `"of" it's`}}}
+	r.Files = append(r.Files, ownedFile{Path: "/usr/bin/x", Artifact: "2", Member: "a/b", Refresh: []string{"x"}})
 	got, err := parseRecord(r.render(), planOwner)
 	if diff := cmp.Diff(r.render(), got.render()); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)

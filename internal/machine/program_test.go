@@ -432,12 +432,12 @@ func TestToolKilledAnywhere(t *testing.T) {
 		step        string // that is killed; empty: the way back
 		then, every int
 	}{
-		"first download":  {"nothing is there yet", true, "download", 1, 2},
-		"first change":    {"nothing is there yet", true, "make user", 1, 4},
+		"first download":  {"nothing is there yet", true, "download", 1, 3},
+		"first change":    {"nothing is there yet", true, "make user", 1, 5},
 		"first, and gone": {"the owner goes", true, "make user", 0, 5},
-		"download":        {"another version is on its way", false, "download", 2, 2},
-		"go on":           {"the same is wanted", false, "write", 2, 4},
-		"go back":         {"what was before is wanted again", false, "write", 1, 4},
+		"download":        {"another version is on its way", false, "download", 2, 4},
+		"go on":           {"the same is wanted", false, "write", 2, 7},
+		"go back":         {"what was before is wanted again", false, "write", 1, 7},
 		"clear":           {"the owner goes", false, "write", 0, 5},
 		"on the way back": {"the owner goes on going", false, "", 0, 3},
 	}

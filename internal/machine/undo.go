@@ -165,5 +165,5 @@ func failure(fields []string, what, output string) error {
 	case "probe":
 		return &ProbeError{Name: what, Output: output, Undone: undone}
 	}
-	return fmt.Errorf("%swrite %s: %s", undone, what, oneLine(output))
+	return fmt.Errorf("%swrite %s: %s", undone, what, said(output))
 }
