@@ -399,11 +399,10 @@ type CertificateStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	RenewRequested string `json:"renewRequested,omitempty"`
-	// deliveries is what the machines have.
+	// deliveries is what the machines have. One whose machine was changed is there twice until the former one is cleared.
 	// +optional
-	// +listType=map
-	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
 	Deliveries []DeliveryStatus `json:"deliveries,omitempty"`
 }
 
