@@ -88,7 +88,7 @@ func NewClient(o Options) (*Client, error) {
 	for _, root := range o.Roots {
 		pool.AddCert(root)
 	}
-	c.http = newHTTP(o.Dial, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, ServerName: host})
+	c.http = newHTTP(o.Dial, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, ServerName: host, Time: c.clock.Now})
 	return c, nil
 }
 
@@ -127,7 +127,7 @@ func newHTTP(dial Dial, config *tls.Config) *http.Client {
 
 // with returns a client that shows a certificate of its own.
 func (c *Client) with(own tls.Certificate) *Client {
-	config := c.http.Transport.(*http.Transport).TLSClientConfig.Clone() //nolint:errcheck // newHTTP made it
+	config := c.http.Transport.(*http.Transport).TLSClientConfig.Clone()
 	config.Certificates = []tls.Certificate{own}
 	out := *c
 	out.http, out.shows = newHTTP(c.dial, config), true
@@ -241,9 +241,9 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any, sec
 	}
 	answer, err := c.http.Do(request)
 	if err != nil {
-		return c.fail(c.transportKind(err), err)
+		return c.unanswered(ctx, err)
 	}
-	defer answer.Body.Close() //nolint:errcheck // it was read
+	defer answer.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	skew := c.skew(answer.Header)
 	if err != nil {
@@ -274,16 +274,47 @@ func (c *Client) skew(header http.Header) time.Duration {
 	return skew
 }
 
-// transportKind tells why there is no answer.
-func (c *Client) transportKind(err error) Kind {
+// unanswered tells why there is no answer. A certificate that one of both does not take may be a clock's fault.
+func (c *Client) unanswered(ctx context.Context, err error) *Error {
+	e := c.fail(Away, err)
 	var certificate *tls.CertificateVerificationError
-	if errors.As(err, &certificate) {
-		return Untrusted
-	}
-	// The authority ends a handshake with an alert when it does not take the certificate that it is shown.
 	var alert *net.OpError
-	if c.shows && errors.As(err, &alert) && alert.Op == "remote error" {
-		return Unauthorized
+	switch {
+	case errors.As(err, &certificate):
+		e.Kind = Untrusted
+		if isDated(err) {
+			e.ClockSkew = c.askClock(ctx)
+		}
+	// The authority ends a handshake with an alert when it does not take the certificate that it is shown.
+	case c.shows && errors.As(err, &alert) && alert.Op == "remote error":
+		e.Kind = Unauthorized
+		e.ClockSkew = c.askClock(ctx)
 	}
-	return Away
+	return e
+}
+
+// isDated says that a certificate is not valid yet, or no more.
+func isDated(err error) bool {
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &invalid) && invalid.Reason == x509.Expired
+}
+
+// askClock reads the clock of who answers at the URL, whoever it is: it explains an error, no more.
+func (c *Client) askClock(ctx context.Context) time.Duration {
+	_, host, err := parseURL(c.url)
+	if err != nil {
+		return 0
+	}
+	anybody := newHTTP(c.dial, pin.Unverified(host))
+	defer anybody.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"/health", http.NoBody)
+	if err != nil {
+		return 0
+	}
+	answer, err := anybody.Do(request)
+	if err != nil {
+		return 0
+	}
+	defer answer.Body.Close()
+	return c.skew(answer.Header)
 }

@@ -55,7 +55,7 @@ func (c Claims) full() (Claims, error) {
 type Config struct {
 	Address  string   // on which it listens, such as ":443"
 	DNSNames []string // names and addresses of its own certificate, at least one; tokens are taken for these
-	// Roots are paths of root certificates, one in each file, the present one first. Certificates of all of them can be
+	// Roots are paths of files with root certificates, the present one first. Certificates of all of them can be
 	// renewed.
 	Roots            []string
 	Certificate, Key string // paths of the intermediate certificate and its key

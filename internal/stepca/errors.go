@@ -13,24 +13,24 @@ import (
 type Kind string
 
 const (
-	// Away: the authority does not answer, breaks off, or is in trouble itself (5xx). Ask again later; whether a
+	// Away says that the authority does not answer, breaks off, or is in trouble itself (5xx). Ask again later; whether a
 	// request that broke off was followed is not known.
 	Away Kind = "Away"
-	// Untrusted: who answers at the URL does not prove to be the authority with the pinned roots.
+	// Untrusted says that who answers at the URL does not prove to be the authority with the pinned roots.
 	Untrusted Kind = "Untrusted"
-	// Unauthorized: the authority does not take the token of the provisioner, or the certificate that renews itself
+	// Unauthorized says that the authority does not take the token of the provisioner, or the certificate that renews itself
 	// (it is over, or of an authority that is not trusted there any more).
 	Unauthorized Kind = "Unauthorized"
-	// Forbidden: the authority does not sign these names or this key; its message says why.
+	// Forbidden says that the authority does not sign these names or this key; its message says why.
 	Forbidden Kind = "Forbidden"
-	// TooLong: the duration is longer than the authority allows. Asked and Limit say by how much.
+	// TooLong says that the duration is longer than the authority allows. Asked and Limit say by how much.
 	TooLong Kind = "TooLong"
-	// TooShort: the duration is shorter than the authority allows. Asked and Limit say by how much.
+	// TooShort says that the duration is shorter than the authority allows. Asked and Limit say by how much.
 	TooShort Kind = "TooShort"
-	// Revoked: the authority renews this certificate no more: it was revoked, its provisioner is gone, or renewals are
+	// Revoked says that the authority renews this certificate no more: it was revoked, its provisioner is gone, or renewals are
 	// switched off. A new one may be signed.
 	Revoked Kind = "Revoked"
-	// Invalid: the request makes no sense, or the answer is not what was asked for.
+	// Invalid says that the request makes no sense, or the answer is not what was asked for.
 	Invalid Kind = "Invalid"
 )
 
@@ -38,8 +38,8 @@ const (
 type Error struct {
 	Kind Kind
 	URL  string // of the authority
-	// ClockSkew is how far the authority's clock is ahead of ours, negative when it is behind; 0 when it answered
-	// nothing or the difference is 30 s or less.
+	// ClockSkew is how far the authority's clock is ahead of ours, negative when it is behind; 0 when it is not known or
+	// the difference is 30 s or less.
 	ClockSkew time.Duration
 	// Asked and Limit are the duration that was asked for and the one that the authority allows, of TooLong and
 	// TooShort. Limit is 0 when the authority did not say.

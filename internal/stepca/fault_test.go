@@ -138,15 +138,17 @@ func TestAnswers(t *testing.T) {
 		text    string
 		skew    time.Duration
 	}{
-		"500":              {"a disk that is full", refuse(500, "The certificate authority encountered an Internal Server Error."), Away, "answers 500: The certificate", 0},
-		"503":              {"a proxy in front of it", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, Away, "503 Service Unavailable", 0},
-		"429":              {"a proxy that slows us down", refuse(429, "slow"), Away, "429", 0},
-		"501":              {"asking again does not help", refuse(501, "no"), Invalid, "501", 0},
-		"404":              {"not a step-ca", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, Invalid, "404 Not Found", 0},
-		"400":              {"our own fault", refuse(400, "The request could not be completed: missing csr."), Invalid, "answers 400: missing csr", 0},
-		"401":              {"step-ca gives no reason", refuse(401, hint), Unauthorized, "to be completed", 0},
-		"403":              {"a policy", refuse(403, "The request was forbidden by the certificate authority: dns name not allowed."), Forbidden, "answers 403: dns name not allowed", 0},
-		"redirection":      {"a token follows nobody", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, Invalid, "307", 0},
+		"500": {"a disk that is full", refuse(500, "The certificate authority encountered an Internal Server Error."), Away, "answers 500: The certificate", 0},
+		"503": {"a proxy in front of it", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, Away, "503 Service Unavailable", 0},
+		"429": {"a proxy that slows us down", refuse(429, "slow"), Away, "429", 0},
+		"501": {"asking again does not help", refuse(501, "no"), Invalid, "501", 0},
+		"404": {"not a step-ca", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, Invalid, "404 Not Found", 0},
+		"400": {"our own fault", refuse(400, "The request could not be completed: missing csr."), Invalid, "answers 400: missing csr", 0},
+		"401": {"step-ca gives no reason", refuse(401, hint), Unauthorized, "to be completed", 0},
+		"403": {"a policy", refuse(403, "The request was forbidden by the certificate authority: dns name not allowed."), Forbidden, "answers 403: dns name not allowed", 0},
+		"redirection": {"a token follows nobody", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, Invalid, "307", 0},
 		"no JSON":          {"a login page", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }, Invalid, "not that of a step-ca", 0},
 		"no certificate":   {"a JSON of somebody else", func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, 201, map[string]string{}) }, Invalid, "no certificate", 0},
 		"no PEM":           {"a broken answer", func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, 201, map[string]string{"crt": "x"}) }, Invalid, "parse certificates", 0},
@@ -236,7 +238,7 @@ func TestAnswerOfAnother(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			names := must(tc.names.full())(t)
-			_, err := c.issued(signAnswer{Chain: []pemText{pemText(tc.chain)}}, tc.key, names)
+			_, err := c.issued(t.Context(), signAnswer{Chain: []pemText{pemText(tc.chain)}}, tc.key, names)
 			if tc.text == "" {
 				if err != nil {
 					t.Errorf("%s: %v", tc.reason, err)
@@ -307,6 +309,71 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// shifted is a clock that goes wrong by a constant.
+type shifted time.Duration
+
+func (s shifted) Now() time.Time                   { return time.Now().Add(time.Duration(s)) }
+func (s shifted) Since(at time.Time) time.Duration { return s.Now().Sub(at) }
+
+// A wrong clock is named, whatever it makes fail.
+func TestClocks(t *testing.T) {
+	a := newAuthority(t, nil)
+	cases := map[string]struct {
+		reason string
+		ours   time.Duration // how far our clock is ahead
+		kind   Kind
+		text   string
+	}{
+		"3 h behind":   {"its certificate is good, but our token begins later", 3 * time.Hour, Unauthorized, "behind"},
+		"3 h ahead":    {"its certificate begins later", -3 * time.Hour, Untrusted, "ahead"},
+		"30 h behind":  {"its certificate is over", 30 * time.Hour, Untrusted, "behind"},
+		"years behind": {"the battery is empty", 9 * 365 * 24 * time.Hour, Untrusted, "behind"},
+		"10 s behind":  {"is borne", 10 * time.Second, "", ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			r, _ := a.request(t, everyName)
+			_, err := a.clientWith(t, func(o *Options) { o.Clock = shifted(tc.ours) }).Sign(t.Context(), r)
+			if tc.kind == "" {
+				if err != nil {
+					t.Errorf("%s: %v", tc.reason, err)
+				}
+				return
+			}
+			checkKind(t, err, tc.kind, "the clock of "+a.url+" is ")
+			checkKind(t, err, tc.kind, tc.text)
+			var e *Error
+			if !asError(err, &e) || (e.ClockSkew+tc.ours).Abs() > 10*time.Second {
+				t.Errorf("%s: %v", tc.reason, err)
+			}
+		})
+	}
+}
+
+// A certificate that begins in a moment is taken.
+func TestClockOfCertificate(t *testing.T) {
+	a := newAuthority(t, nil)
+	pair := a.issue(t, a.client(t), nil) // begins a minute ago
+	answer := signAnswer{Chain: []pemText{pemText(pair.CertificatePEM)}}
+	leaf := leafOf(t, pair.CertificatePEM)
+	soon := a.clientWith(t, func(o *Options) { o.Clock = shifted(-80 * time.Second) })
+	if _, err := soon.issued(t.Context(), answer, leaf.PublicKey, NamesOf(leaf)); err != nil {
+		t.Errorf("it begins in 20 s: %v", err)
+	}
+	later := a.clientWith(t, func(o *Options) { o.Clock = shifted(-10 * time.Minute) })
+	_, err := later.issued(t.Context(), answer, leaf.PublicKey, NamesOf(leaf))
+	checkKind(t, err, Invalid, "not yet valid")
+	checkKind(t, err, Invalid, "ahead")
+}
+
+// An authority whose clock is wrong may refuse the certificate that renews itself.
+func TestClockOfRenewal(t *testing.T) {
+	a := newAuthority(t, nil)
+	c := a.clientWith(t, func(o *Options) { o.Clock = shifted(10 * time.Minute) })
+	pair := a.issue(t, a.client(t), func(r *SignRequest) { r.Usages = []string{UsageServerAuth} }) // is refused as well
+	checkKind(t, renewDespite(t, c, pair), Unauthorized, "behind")
+}
+
 func TestHealth(t *testing.T) {
 	for body, kind := range map[string]Kind{`{"status":"ok"}`: "", `{"status":"starting"}`: Away, `{}`: Away, `nginx`: Invalid} {
 		s := fake(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
@@ -319,7 +386,7 @@ func TestHealth(t *testing.T) {
 func TestOldTLS(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // what is refused
 	s.StartTLS()
 	defer s.Close()
 	checkKind(t, clientOf(t, s, time.Now()).Health(t.Context()), Away, "protocol version")

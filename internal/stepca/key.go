@@ -122,7 +122,7 @@ func parseKey(block *pem.Block) (key crypto.Signer, known bool, err error) {
 		}
 		switch k := parsed.(type) {
 		case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
-			return k.(crypto.Signer), true, nil //nolint:errcheck // all three sign
+			return k.(crypto.Signer), true, nil
 		}
 		return nil, true, fmt.Errorf("%T cannot sign", parsed)
 	case "RSA PRIVATE KEY":

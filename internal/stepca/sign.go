@@ -80,7 +80,7 @@ func (c *Client) sign(ctx context.Context, r SignRequest) ([]*x509.Certificate, 
 	if err := c.call(ctx, http.MethodPost, "/1.0/sign", body, &answer, secret); err != nil {
 		return nil, refused(err, r)
 	}
-	return c.issued(answer, r.CSR.PublicKey, names)
+	return c.issued(ctx, answer, r.CSR.PublicKey, names)
 }
 
 func requestPEM(request *x509.CertificateRequest) []byte {
@@ -121,7 +121,7 @@ func (r SignRequest) check() (Names, error) {
 }
 
 // issued checks what the authority gave.
-func (c *Client) issued(answer signAnswer, key crypto.PublicKey, names Names) ([]*x509.Certificate, error) {
+func (c *Client) issued(ctx context.Context, answer signAnswer, key crypto.PublicKey, names Names) ([]*x509.Certificate, error) {
 	texts := answer.Chain
 	if len(texts) == 0 {
 		texts = []pemText{answer.Certificate, answer.Issuer}
@@ -141,7 +141,11 @@ func (c *Client) issued(answer signAnswer, key crypto.PublicKey, names Names) ([
 		return nil, c.fail(Invalid, err)
 	}
 	if _, err := verify(chain, c.roots, c.within(chain[0])); err != nil {
-		return nil, c.fail(Invalid, fmt.Errorf("the certificate does not lead to the pinned roots: %w", err))
+		e := c.fail(Invalid, fmt.Errorf("the certificate does not lead to the pinned roots: %w", err))
+		if isDated(err) {
+			e.ClockSkew = c.askClock(ctx)
+		}
+		return nil, e
 	}
 	return chain, nil
 }
@@ -197,7 +201,7 @@ func (c *Client) renew(ctx context.Context, chainPEM, keyPEM []byte) ([]*x509.Ce
 	if err := c.with(own).call(ctx, http.MethodPost, "/1.0/renew", nil, &answer, ""); err != nil {
 		return nil, notRenewed(err)
 	}
-	return c.issued(answer, old.PublicKey, NamesOf(old))
+	return c.issued(ctx, answer, old.PublicKey, NamesOf(old))
 }
 
 // notRenewed tells an answer of the authority from a handshake that it broke off.

@@ -179,7 +179,7 @@ func TestSignRefused(t *testing.T) {
 func smallRSA(t *testing.T, names Names) *x509.CertificateRequest {
 	t.Helper()
 	t.Setenv("GODEBUG", "rsa1024min=0")
-	return must(NewCSR(must(rsa.GenerateKey(rand.Reader, 1024))(t), names))(t)
+	return must(NewCSR(must(rsa.GenerateKey(rand.Reader, 1024))(t), names))(t) //nolint:gosec // what is refused
 }
 
 func TestClampedDuration(t *testing.T) {
@@ -220,7 +220,7 @@ func TestTokenTwice(t *testing.T) {
 	if err := c.call(t.Context(), "POST", "/1.0/sign", body, &answer, secret); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.issued(answer, r.CSR.PublicKey, everyName); err != nil {
+	if _, err := c.issued(t.Context(), answer, r.CSR.PublicKey, everyName); err != nil {
 		t.Error(err)
 	}
 	err := c.call(t.Context(), "POST", "/1.0/sign", body, &answer, secret)

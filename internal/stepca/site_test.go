@@ -51,10 +51,10 @@ func must[T any](value T, err error) func(t *testing.T) T {
 func newAuthority(t *testing.T, change func(*authority)) *authority {
 	t.Helper()
 	a := &authority{
-		root:        must(NewRoot(Template{CommonName: "Test Root CA", Duration: time.Hour}))(t),
+		root:        must(NewRoot(Template{CommonName: "Test Root CA", Duration: 48 * time.Hour}))(t),
 		provisioner: Provisioner{Name: DefaultProvisioner, JWK: must(NewProvisionerKey())(t)},
 	}
-	a.intermediate = must(NewIntermediate(a.root, Template{CommonName: "Test Intermediate CA", Duration: time.Hour}))(t)
+	a.intermediate = must(NewIntermediate(a.root, Template{CommonName: "Test Intermediate CA", Duration: 48 * time.Hour}))(t)
 	dir := t.TempDir()
 	a.Config = Config{
 		DNSNames: []string{"127.0.0.1", "localhost"}, Roots: []string{filepath.Join(dir, "root.crt")},
@@ -85,8 +85,11 @@ func (a *authority) start(t *testing.T) {
 	const tries = 5 // another process may take the free port first
 	for try := range tries {
 		server, address := a.create(t)
-		ended := make(chan error, 1)
-		go func() { ended <- server.Run() }()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = server.Run() // always an error: that it was stopped, or that the port is taken
+		}()
 		a.url = "https://" + address
 		if a.waitUp(t, ended) {
 			stopped := false
@@ -120,7 +123,7 @@ func (a *authority) create(t *testing.T) (*ca.CA, string) {
 	return must(ca.New(cfg, ca.WithQuiet(true)))(t), a.Address
 }
 
-func (a *authority) waitUp(t *testing.T, ended chan error) bool {
+func (a *authority) waitUp(t *testing.T, ended chan struct{}) bool {
 	t.Helper()
 	c := a.client(t)
 	defer c.Close()
