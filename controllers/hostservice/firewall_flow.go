@@ -30,7 +30,7 @@ type declared struct {
 }
 
 // flowSources say which flows a service needs, one function a service. A service that is not listed needs none.
-var flowSources = []func(d declared, s *v1alpha1.HostService, at flowEnd) []flow{dnsmasqFlows, nfsFlows, nginxFlows}
+var flowSources = []func(d declared, s *v1alpha1.HostService, at flowEnd) []flow{dnsmasqFlows, nfsFlows, nginxFlows, stepCAFlows}
 
 // flowsOf are the flows that the objects of a Host need of one another, in a fixed order, each once.
 func flowsOf(d declared) []flow {
@@ -118,4 +118,27 @@ func nginxFlows(_ declared, s *v1alpha1.HostService, at flowEnd) []flow {
 	return []flow{
 		{To: at, Protocol: "tcp", Port: http, Why: whyOf(s, "HTTP")}, {To: at, Protocol: "tcp", Port: https, Why: whyOf(s, "HTTPS")},
 	}
+}
+
+// stepCAFlows: the site's machines may ask for certificates: every Guest, and the nodes, through which Phoenix may come.
+func stepCAFlows(d declared, s *v1alpha1.HostService, at flowEnd) []flow {
+	if s.Spec.StepCA == nil {
+		return nil
+	}
+	var from []flowEnd
+	for _, g := range d.guests {
+		from = append(from, flowEnd{Guest: g.Name})
+	}
+	if d.host.Spec.SSH != nil {
+		for _, n := range d.host.Spec.SSH.Nodes {
+			for _, address := range ipsOf((target{host: d.host, node: n.Name}).addresses()) {
+				from = append(from, flowEnd{CIDR: address})
+			}
+		}
+	}
+	var flows []flow
+	for _, f := range from {
+		flows = append(flows, flow{From: f, To: at, Protocol: "tcp", Port: caPort(s.Spec.StepCA), Why: whyOf(s, "certificates")})
+	}
+	return flows
 }

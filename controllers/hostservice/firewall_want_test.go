@@ -20,7 +20,7 @@ func pointer[T any](v T) *T { return &v }
 // referenceSite are the objects of a site with a resolver, an NFS server, two containers and two VMs.
 func referenceSite() declared {
 	d := declared{host: &v1alpha1.Host{ObjectMeta: metav1.ObjectMeta{Namespace: "lab", Name: "home"}}}
-	d.host.Spec.SSH = &v1alpha1.HostSSH{Nodes: []v1alpha1.HostSSHNode{{Name: "phoenix"}}}
+	d.host.Spec.SSH = &v1alpha1.HostSSH{Nodes: []v1alpha1.HostSSHNode{{Name: "phoenix", Address: "10.0.0.13:22"}}}
 	d.host.Status.Nodes = []v1alpha1.HostNode{{Name: "phoenix", Online: pointer(true)}}
 	for i, g := range []struct{ name, address string }{
 		{"drphoenix", "10.0.0.102"}, {"nginx", "10.0.0.153"}, {"portainer", "10.0.0.111"}, {"step-ca", "10.0.0.10"},
@@ -46,6 +46,9 @@ func referenceSite() declared {
 	inGuest := service("zone")
 	inGuest.Spec.HostRef, inGuest.Spec.GuestRef = nil, &v1alpha1.LocalReference{Name: "step-ca"}
 	inGuest.Spec.Dnsmasq = &v1alpha1.Dnsmasq{ListenAddresses: []string{"10.0.0.10"}}
+	authority := service("pki")
+	authority.Spec.HostRef, authority.Spec.GuestRef = nil, &v1alpha1.LocalReference{Name: "step-ca"}
+	authority.Spec.StepCA = &v1alpha1.StepCA{Port: 8443}
 	return d
 }
 
@@ -67,6 +70,10 @@ func TestFlows(t *testing.T) {
 		"nginx -> phoenix udp 53: names of HostService/dns",
 		"portainer -> phoenix udp 53: names of HostService/dns",
 		"step-ca -> phoenix udp 53: names of HostService/dns",
+		"10.0.0.13 -> step-ca tcp 8443: certificates of HostService/pki",
+		"drphoenix -> step-ca tcp 8443: certificates of HostService/pki",
+		"nginx -> step-ca tcp 8443: certificates of HostService/pki",
+		"portainer -> step-ca tcp 8443: certificates of HostService/pki",
 		"drphoenix -> step-ca tcp 53: names of HostService/zone",
 		"nginx -> step-ca tcp 53: names of HostService/zone",
 		"portainer -> step-ca tcp 53: names of HostService/zone",
@@ -130,6 +137,7 @@ guest/102 map[enable:1 policy_in:REJECT]
   in ACCEPT HTTPS from  to  port ; 
   out DROP  from  to 10.0.0.10 port ; 
 guest/104 map[enable:1 policy_in:DROP]
+  in ACCEPT tcp from 10.0.0.102,10.0.0.111,10.0.0.13,10.0.0.153 to  port 8443; certificates of HostService/pki
   in ACCEPT tcp from 10.0.0.102,10.0.0.111,10.0.0.153 to  port 53; names of HostService/zone
   in ACCEPT udp from 10.0.0.102,10.0.0.111,10.0.0.153 to  port 53; names of HostService/zone
 `

@@ -51,7 +51,7 @@ func (a *authority) due() bool { return !a.now.Before(renewalOf(a.vault.pair.cha
 // renewable says whether a successor of the intermediate can be made that lives longer.
 func (a *authority) renewable() bool {
 	root := a.vault.pair.root
-	return a.vault.keyOf(root) != nil && root.NotAfter.After(a.ends())
+	return a.vault.keyOf(root) != nil && !a.over(root) && root.NotAfter.After(a.ends())
 }
 
 // remedy says what helps when the intermediate cannot be renewed.
@@ -136,7 +136,9 @@ func (a *authority) rotateMoves() []move {
 		if len(a.vault.roots) >= maxRoots {
 			m.held = fmt.Sprintf("%d roots are trusted already: the oldest has to end first", maxRoots)
 		}
-		moves = append(moves, m)
+		if moves = append(moves, m); m.held == "" {
+			return moves
+		}
 	}
 	undated := slices.DeleteFunc(slices.Clone(a.vault.roots[1:]), func(r *x509.Certificate) bool { return !a.until(r).IsZero() })
 	if len(undated) == 0 && len(a.former()) == 0 {
