@@ -103,7 +103,7 @@ func judgePair(data map[string][]byte, from string, now time.Time) tlsPair {
 		return wrong(CertificateUnusableReason, "cannot be used: %v: put the certificate, its chain and its key into it, in PEM", err)
 	}
 	if err := stepca.Matches(p.chain, p.key); err != nil {
-		return wrong(KeyMismatchReason, "has a key that does not fit: %v: put the two that belong together into it", err)
+		return wrong(KeyMismatchReason, "does not fit: %v: put the two that belong together into it", err)
 	}
 	switch {
 	case now.After(p.leaf.NotAfter):
