@@ -4,6 +4,7 @@
 package machine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,10 +49,12 @@ type folder struct {
 }
 
 func (f *folder) Run(ctx context.Context, argv []string, stdin []byte) (Result, error) {
-	return f.local.Run(ctx, argv, []byte(f.replace.Replace(string(stdin))))
+	result, err := f.local.Run(ctx, argv, []byte(f.replace.Replace(string(stdin))))
+	result.Stdout = bytes.ReplaceAll(result.Stdout, []byte(f.dir+"/store"), []byte(store))
+	return result, err
 }
 
-func newFolder(t *testing.T) (dir string, m *Machine) {
+func newFolder(t *testing.T, more ...string) (dir string, m *Machine) {
 	t.Helper()
 	dir = t.TempDir()
 	me := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
@@ -74,6 +77,9 @@ func newFolder(t *testing.T) (dir string, m *Machine) {
 	pairs := []string{
 		store, dir + "/store", "/run/phoenix-", dir + "/run-", "/etc/os-release", dir + "/os-release",
 		"PATH=" + searchPath, "PATH=" + dir + "/bin:" + os.Getenv("PATH"), "root:root 0600", me + " 0600",
+	}
+	for _, text := range more {
+		pairs = append(pairs, strings.NewReplacer("DIR", dir, "ME", me).Replace(text))
 	}
 	return dir, New(&folder{&local{dir: dir}, pairs, strings.NewReplacer(pairs...)}, Options{Clock: instant{}})
 }

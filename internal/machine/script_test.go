@@ -6,6 +6,7 @@ package machine
 import (
 	"bytes"
 	"encoding/base64"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,10 +22,15 @@ import (
 // that takes any text.
 func everything(text string) State {
 	return State{
+		Users:    []User{{Name: "app", Home: home(text)}},
 		Packages: []string{"dnsmasq"},
-		Dirs:     []Dir{{Path: "/srv/" + text, Owner: "100000", Group: "www-data", Mode: 0o2770}},
+		Artifacts: []Artifact{
+			{URL: "https://mirror.lan/" + inURL(text) + "?" + inURL(text), SHA256: strings.Repeat("0a", 32), Member: "x" + strings.ReplaceAll(text, "\n", ""), Path: "/usr/bin/" + text},
+			{URL: "https://mirror.lan/", SHA256: strings.Repeat("0b", 32), Path: "/usr/sbin/plain"},
+		},
+		Dirs: []Dir{{Path: "/srv/" + text, Owner: "100000", Group: "www-data", Mode: 0o2770}},
 		Files: []File{
-			{Path: "/etc/app/" + text, Content: []byte(text), Validate: []string{"check", text, "--file={}"}, Triggers: []Trigger{{"app.service", Reload}}},
+			{Path: "/etc/app/" + text, Content: []byte(text), Validate: []string{"check", text, "--file={}"}, Triggers: []Trigger{{"app.service", Reload}}, Refresh: []string{"make-it", text}},
 			{Path: "/etc/app/secret", Content: []byte(text), Secret: true, Replaces: true},
 		},
 		Units:  []Unit{{Name: `mnt-my\x2ddata.mount`, Enabled: true, Running: true}},
@@ -32,6 +38,17 @@ func everything(text string) State {
 		Probes: []Probe{{Name: text, Argv: []string{"probe", text}, Want: text, Match: strings.ReplaceAll(text, "\n", ""), Patience: time.Second}},
 		Reads:  []string{"/etc/app/" + text + "*"},
 	}
+}
+
+// home is a text as a home directory may be.
+func home(text string) string { return "/" + strings.NewReplacer(":", "", "\n", "").Replace(text) }
+
+// inURL is a text as a part of a URL, if it can be one.
+func inURL(text string) string {
+	if badURL("https://mirror.lan/"+text) != "" {
+		return url.PathEscape(text)
+	}
+	return text
 }
 
 // scripts renders all that a State can become.
@@ -42,10 +59,13 @@ func scripts(t *testing.T, want State) []string {
 	}
 	owner := Owner("home/HostService/default/app")
 	out := []string{observeScript(owner, want)}
-	seen := Seen{Paths: map[string]Path{}, Packages: map[string]string{}, Units: map[string]UnitStatus{}}
+	seen := Seen{Paths: map[string]Path{}, Packages: map[string]string{}, Units: map[string]UnitStatus{}, curl: true}
+	for i := range want.Artifacts {
+		seen.Paths[want.Artifacts[i].staged(owner)] = Path{Kind: "file", Hash: want.Artifacts[i].SHA256}
+	}
 	p := newPlanner(owner, want, seen)
 	c := p.change()
-	out = append(out, c.script(time.Minute))
+	out = append(out, c.script(time.Minute), want.Artifacts[0].script(owner))
 	j := job{p: p, key: "x", what: "x", text: installJob, args: []string{"dnsmasq"}}
 	out = append(out, j.start())
 	seen.record, seen.recordBytes = c.first(), c.first().render()
@@ -126,6 +146,11 @@ func checkWords(t *testing.T, plain []string, text string) {
 		}
 		if i == 1 && !slices.ContainsFunc(got, func(words []string) bool { return slices.Contains(words, "/etc/app/"+text) }) {
 			t.Errorf("the path with %q is no word of the change", text)
+		}
+		if i == 2 && !slices.ContainsFunc(got, func(words []string) bool {
+			return len(words) == 7 && words[0] == "set" && strings.HasSuffix(words[2], "/"+inURL(text)+"?"+inURL(text))
+		}) {
+			t.Errorf("the URL with %q is not what it was", text)
 		}
 		if i == 0 && !slices.ContainsFunc(got, func(words []string) bool {
 			return len(words) > 2 && words[len(words)-1] == text && words[1] == strings.TrimSpace(text)
