@@ -182,7 +182,7 @@ func (p *Process) aptRemove(f flags, command string, names []string) int {
 		case one == nil, one.state == stateRemoved && !purge:
 			p.Printf("Package '%s' is not installed, so not removed\n", name)
 		default:
-			gone = append(gone, m.cascade(name)...)
+			gone = append(gone, slices.DeleteFunc(m.cascade(name), func(one string) bool { return slices.Contains(gone, one) })...)
 		}
 	}
 	p.Printf("0 upgraded, 0 newly installed, %d to remove and 0 not upgraded.\n", len(gone))

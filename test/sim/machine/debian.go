@@ -6,6 +6,7 @@ package machine
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 )
 
 // essential packages are on every machine.
@@ -14,7 +15,7 @@ var essential = []string{"apt", "base-files", "coreutils", "dpkg", "openssh-serv
 // DebianPackages are the packages of Debian 12 that this simulator knows.
 func DebianPackages() map[string]Package {
 	simple := func(version string) Package { return Package{Version: version} }
-	return map[string]Package{
+	out := map[string]Package{
 		"apt": simple("2.6.1"), "base-files": simple("12.4+deb12u9"), "coreutils": simple("9.1-1"), "dpkg": simple("1.21.22"), "systemd": simple("252.36-1~deb12u1"),
 		"dnsmasq-utils": simple("2.90-4~deb12u1"), "openssl": simple("3.0.15-1~deb12u1"),
 		"ca-certificates": caCertificates(), "step-ca": stepCAPackage(),
@@ -38,6 +39,8 @@ func DebianPackages() map[string]Package {
 		"nfs-ganesha":       ganeshaPackage(),
 		"nfs-ganesha-vfs":   {Version: "4.3-2", Depends: []string{"nfs-ganesha"}, Files: []PackageFile{{Path: "/usr/lib/ganesha/libfsalvfs.so", Text: "\x7fELF"}}},
 	}
+	maps.Copy(out, nginxPackages())
+	return out
 }
 
 func binary(name string) PackageFile { return PackageFile{Path: name, Text: "\x7fELF", Mode: 0o755} }

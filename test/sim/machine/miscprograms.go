@@ -24,7 +24,7 @@ func basePrograms() map[string]Program {
 		"echo": byShell(`echo "$@"`), "printf": byShell(`printf "$@"`), "test": byShell(`test "$@"`), "[": byShell(`[ "$@"`), "setsid": runPrefix, "nohup": runPrefix,
 		"dpkg": runDpkgQuery, "dpkg-query": runDpkgQuery, "apt-get": runAptGet, "apt-cache": runAptCache,
 		"systemctl": runSystemctl, "systemd-run": runSystemdRun, "journalctl": runJournalctl, "systemd-escape": runEscape, "logger": runLogger,
-		"tar": runTar, "useradd": runUseradd, "groupadd": runGroupadd,
+		"start-stop-daemon": runNothing, "tar": runTar, "useradd": runUseradd, "groupadd": runGroupadd,
 		"mount": runMount, "umount": runUmount, "mountpoint": runMountpoint, "findmnt": runFindmnt,
 	}
 }

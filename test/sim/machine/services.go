@@ -13,7 +13,7 @@ func startIdle(*Process) (daemon, int) { return idle{}, 0 }
 
 // daemons are the programs that stay when a unit starts them.
 var daemons = map[string]daemonProgram{
-	"sshd": startIdle, "qemu-ga": startIdle, "rpcbind": startIdle, "ganesha.nfsd": startGanesha, "dnsmasq": startDnsmasq,
+	"sshd": startIdle, "qemu-ga": startIdle, "rpcbind": startIdle, "ganesha.nfsd": startGanesha, "dnsmasq": startDnsmasq, "nginx": startNginx,
 }
 
 // daemonFor finds the daemon that a command line starts, or nil.
@@ -38,7 +38,7 @@ var packaged map[string]Program
 func init() { // the table refers to functions that refer to it
 	packaged = map[string]Program{
 		"dbus-send": runDBusSend, "exportfs": runExportfs, "showmount": runShowmount, "rpc.nfsd": runNFSD, "mount.nfs": runMount, "mount.nfs4": runMount,
-		"dnsmasq": runDnsmasq, "dig": runDig, "curl": runCurl, "update-ca-certificates": runUpdateCACertificates,
+		"dnsmasq": runDnsmasq, "dig": runDig, "curl": runCurl, "nginx": runNginx, "update-ca-certificates": runUpdateCACertificates,
 	}
 }
 

@@ -1,0 +1,270 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package nginx
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	crossplane "github.com/nginxinc/nginx-go-crossplane"
+)
+
+// scope are the directives of http, server or location that are inherited from
+// the one around it.
+type scope struct {
+	root        string
+	index       []string
+	headers     []header
+	returns     *reply
+	proxied     bool
+	hideVersion bool
+}
+
+type header struct {
+	name, value string
+	always      bool
+}
+
+// reply is a return directive.
+type reply struct {
+	code int
+	text string
+}
+
+// server is a server block.
+type server struct {
+	scope
+	at        *crossplane.Directive
+	names     []string
+	listens   []listen
+	locations []location
+
+	reject    bool
+	protocols []string
+	pairs     []pair
+	loaded    []tls.Certificate
+}
+
+// location is a location block.
+type location struct {
+	scope
+	modifier, pattern string
+}
+
+// block is what a level has said so far.
+type block struct {
+	scope
+	reject    bool
+	protocols []string
+	certs     []string
+	keys      []string
+}
+
+// single are directives that a block may have once.
+var single = []string{
+	"root", "default_type", "sendfile", "tcp_nopush", "server_tokens", "keepalive_timeout", "client_max_body_size",
+	"ssl_reject_handshake", "ssl_prefer_server_ciphers", "ssl_session_timeout", "ssl_session_cache", "ssl_session_tickets", "ssl_ciphers",
+}
+
+// once complains about a directive that stands twice in a block.
+func once(tree crossplane.Directives) error {
+	seen := map[string]bool{}
+	for _, d := range tree {
+		if seen[d.Directive] && slices.Contains(single, d.Directive) {
+			return at(d, "%q directive is duplicate", d.Directive)
+		}
+		seen[d.Directive] = true
+		if d.Block != nil {
+			if err := once(d.Block); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read walks the directives of all files.
+func (c *Config) read(tree crossplane.Directives) error {
+	if err := once(tree); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(tree, func(d *crossplane.Directive) bool { return d.Directive == "events" }) {
+		return errors.New(`no "events" section in configuration`)
+	}
+	for _, d := range tree {
+		if d.Directive == "http" {
+			if err := c.http(d.Block); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range c.servers {
+		if err := s.load(c.files); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// http reads the http block: what stands in it first, wherever it stands, then
+// the servers.
+func (c *Config) http(tree crossplane.Directives) error {
+	outer := block{scope: scope{root: "/usr/share/nginx/html", index: []string{"index.html"}}}
+	if err := outer.take(tree); err != nil {
+		return err
+	}
+	for _, d := range tree {
+		if d.Directive == "server" {
+			s, err := newServer(outer, d)
+			if err != nil {
+				return err
+			}
+			c.servers = append(c.servers, s)
+		}
+	}
+	return nil
+}
+
+func newServer(outer block, d *crossplane.Directive) (*server, error) {
+	inner := block{scope: outer.inherit(), reject: outer.reject, protocols: outer.protocols}
+	if err := inner.take(d.Block); err != nil {
+		return nil, err
+	}
+	if inner.certs == nil {
+		inner.certs, inner.keys = outer.certs, outer.keys
+	}
+	s := &server{scope: inner.scope, at: d, reject: inner.reject, protocols: inner.protocols}
+	for _, one := range d.Block {
+		switch one.Directive {
+		case "server_name":
+			s.names = append(s.names, one.Args...)
+		case "listen":
+			l, err := parseListen(one)
+			if err != nil {
+				return nil, err
+			}
+			s.listens = append(s.listens, l)
+		case "location":
+			if err := s.location(one, ""); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(s.names) == 0 {
+		s.names = []string{""}
+	}
+	if len(s.listens) == 0 {
+		s.listens = []listen{{address: "0.0.0.0", port: 80, at: d}}
+	}
+	for i, file := range inner.certs {
+		if i >= len(inner.keys) {
+			return nil, fmt.Errorf("no \"ssl_certificate_key\" is defined for certificate %q", file)
+		}
+		s.pairs = append(s.pairs, pair{file, inner.keys[i]})
+	}
+	return s, nil
+}
+
+func (s *server) location(d *crossplane.Directive, within string) error {
+	l := location{modifier: "", pattern: d.Args[len(d.Args)-1]}
+	if len(d.Args) > 1 {
+		l.modifier = d.Args[0]
+	}
+	inner := block{scope: s.inherit()}
+	if err := inner.take(d.Block); err != nil {
+		return err
+	}
+	l.scope = inner.scope
+	s.locations = append(s.locations, l)
+	for _, one := range d.Block {
+		if one.Directive == "location" {
+			if err := s.location(one, within+l.pattern); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// inherit is what a block hands to those in it.
+func (s scope) inherit() scope {
+	s.returns, s.proxied = nil, false
+	return s
+}
+
+// take reads the directives of one level.
+func (b *block) take(tree crossplane.Directives) error {
+	var headers []header
+	for _, d := range tree {
+		if err := b.directive(d); err != nil {
+			return err
+		}
+		if d.Directive == "add_header" {
+			headers = append(headers, header{d.Args[0], d.Args[1], len(d.Args) > 2 && d.Args[2] == "always"})
+		}
+	}
+	if headers != nil { // the outer ones count only where there are none
+		b.headers = headers
+	}
+	return nil
+}
+
+func (b *block) directive(d *crossplane.Directive) error {
+	switch d.Directive {
+	case "root":
+		b.root = d.Args[0]
+	case "index":
+		b.index = d.Args
+	case "server_tokens":
+		b.hideVersion = d.Args[0] == "off"
+	case "proxy_pass":
+		b.proxied = true
+	case "ssl_reject_handshake":
+		b.reject = d.Args[0] == "on"
+	case "ssl_certificate":
+		b.certs = append(b.certs, d.Args[0])
+	case "ssl_certificate_key":
+		b.keys = append(b.keys, d.Args[0])
+	case "ssl_protocols":
+		b.protocols = d.Args
+		for _, name := range d.Args {
+			if _, ok := versions[name]; !ok && name != "SSLv2" && name != "SSLv3" {
+				return at(d, "invalid value %q", name)
+			}
+		}
+	case "return":
+		r, err := parseReturn(d)
+		if err != nil {
+			return err
+		}
+		if b.returns == nil {
+			b.returns = r
+		}
+	}
+	return nil
+}
+
+func parseReturn(d *crossplane.Directive) (*reply, error) {
+	r := &reply{}
+	code, err := strconv.Atoi(d.Args[0])
+	switch {
+	case err == nil && (code < 0 || code > 999), err != nil && len(d.Args) > 1, err != nil && !strings.HasPrefix(d.Args[0], "http://") && !strings.HasPrefix(d.Args[0], "https://") && !strings.HasPrefix(d.Args[0], "$scheme"):
+		return nil, at(d, "invalid return code %q", d.Args[0])
+	case err != nil:
+		r.code, r.text = 302, d.Args[0]
+	default:
+		r.code = code
+		if len(d.Args) > 1 {
+			r.text = d.Args[1]
+		}
+	}
+	if unknown := unknownVariable(r.text); unknown != "" {
+		return nil, fmt.Errorf("unknown %q variable", unknown)
+	}
+	return r, nil
+}

@@ -1,0 +1,11 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nginx is an nginx 1.22 as Debian 12 has it, in this process: it reads
+// a configuration from files that the caller keeps, complains in nginx's words,
+// and serves what the configuration says about TLS, names, return, add_header
+// and files below root. It knows no upstreams: proxy_pass answers 502.
+package nginx
+
+// Version that is simulated.
+const Version = "1.22.1"
