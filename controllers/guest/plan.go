@@ -46,7 +46,11 @@ func (k *Kind) Plan(g *v1alpha1.Guest, seen Seen) []reconcile.Step {
 		steps = append(steps, d.destroyVolumes()...)
 	}
 	trusting, untrusted := seen.trusting()
-	steps = slices.Concat(d.whileLocked(steps), trusting, d.mounting())
+	inside := [][]reconcile.Step{trusting, d.mounting()}
+	if failedToTrust(g) { // one of the two does not keep the other back for ever
+		slices.Reverse(inside)
+	}
+	steps = slices.Concat(d.whileLocked(steps), inside[0], inside[1])
 	for _, r := range d.refusals {
 		steps = append(steps, r.step())
 	}

@@ -73,6 +73,12 @@ func (s *Seen) trusting() (do, refused []reconcile.Step) {
 	return s.trust.store.Steps()
 }
 
+// failedToTrust says that the last step that was tried was one of these, and failed.
+func failedToTrust(g *v1alpha1.Guest) bool {
+	ready := meta.FindStatusCondition(g.Status.Conditions, v1alpha1.ReadyCondition)
+	return ready != nil && ready.Reason == authority.TrustFailedReason
+}
+
 // awaitTrust waits until a guest that trusts authorities can be looked at.
 func (s *Seen) awaitTrust(g *v1alpha1.Guest) error {
 	what := fmt.Sprintf("trustAuthorities of %s %d", nounOf(s.ref.Type), s.ref.VMID)

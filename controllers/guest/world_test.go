@@ -6,12 +6,14 @@ package guest_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,12 +32,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/controllers/authority"
 	"github.com/phoenix-hypervisor/phoenix/controllers/guest"
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/pin"
 	"github.com/phoenix-hypervisor/phoenix/internal/proxmox"
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
 	"github.com/phoenix-hypervisor/phoenix/internal/secret"
+	"github.com/phoenix-hypervisor/phoenix/internal/stepca"
 	simulated "github.com/phoenix-hypervisor/phoenix/test/sim/machine"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
 )
@@ -51,7 +55,23 @@ type world struct {
 	t      *testing.T
 	sim    *pve.Server
 	client client.Client
+	// outside are the roots that authorities outside show, by their URL.
+	outside map[string]*x509.Certificate
+	asked   *atomic.Int64
 	*manager
+}
+
+// fetchRoot is a question to an authority outside.
+func (w *world) fetchRoot(_ context.Context, url, fingerprint string) (*x509.Certificate, error) {
+	w.asked.Add(1)
+	cert := w.outside[url]
+	switch {
+	case cert == nil:
+		return nil, &stepca.Error{Kind: stepca.Away, URL: url, Err: syscall.ECONNREFUSED}
+	case stepca.Fingerprint(cert) != fingerprint:
+		return nil, &stepca.Error{Kind: stepca.Untrusted, URL: url, Err: errors.New("the fingerprint is another")}
+	}
+	return cert, nil
 }
 
 // manager is what dies with a manager's process.
@@ -60,10 +80,10 @@ type manager struct {
 	loop    *reconcile.Loop[*v1alpha1.Guest, guest.Seen]
 	changed chan struct{}
 	noShell atomic.Bool
-	inside  map[int]*inside // VMs, by VMID
+	inside  map[int]*inside // guests that are worked in, by VMID
 }
 
-// inside is a simulated machine as what it is in: reached through its agent.
+// inside is a simulated machine as what it is in: reached through its agent, or its node.
 type inside struct {
 	*simulated.Machine
 	driver *machine.Machine
@@ -78,7 +98,10 @@ func (i *inside) Run(ctx context.Context, argv []string, stdin []byte) (machine.
 		return machine.Result{}, machine.Away(errors.New("the agent does not answer"))
 	}
 	var stdout, stderr bytes.Buffer
-	exit := i.Machine.Run(ctx, argv, bytes.NewReader(stdin), &stdout, &stderr)
+	exit, err := i.Session(ctx, argv, bytes.NewReader(stdin), &stdout, &stderr)
+	if err != nil {
+		return machine.Result{}, machine.Away(err)
+	}
 	return machine.Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), ExitCode: exit}, nil
 }
 
@@ -124,7 +147,7 @@ func newWorld(t *testing.T, o pve.Options) *world {
 		host.Status.Nodes = []v1alpha1.HostNode{{Name: "phoenix", Online: ptr(true)}}
 	}
 	host.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ReachableCondition, Status: metav1.ConditionTrue, Reason: "Connected"}}
-	w := &world{t: t, sim: sim, client: fake.NewClientBuilder().WithScheme(scheme).
+	w := &world{t: t, sim: sim, asked: &atomic.Int64{}, outside: map[string]*x509.Certificate{}, client: fake.NewClientBuilder().WithScheme(scheme).
 		WithStatusSubresource(&v1alpha1.Guest{}, &v1alpha1.Host{}, &v1alpha1.HostService{}).WithObjects(host).Build()}
 	w.manager = w.start()
 	return w
@@ -179,6 +202,7 @@ func (w *world) newLoop(m *manager) *reconcile.Loop[*v1alpha1.Guest, guest.Seen]
 		Machine: func(_ context.Context, g *v1alpha1.Guest) (*machine.Machine, error) {
 			return m.inside[int(*g.Status.VMID)].driver, nil
 		},
+		Authorities: &authority.Book{Reader: w.client, Fetch: w.fetchRoot, Clock: clock.RealClock{}},
 	})
 	graph := reconcile.NewGraph(w.client)
 	newGuest := func() *v1alpha1.Guest { return &v1alpha1.Guest{} }
