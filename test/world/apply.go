@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/phoenix-hypervisor/phoenix/test/sim/machine"
 )
 
 // fieldOwner of what is applied from files.
@@ -30,8 +32,32 @@ func (w *World) ApplySamples(ctx context.Context, folder string) error {
 				return err
 			}
 		}
+		if err := w.pointAtMirror(objects); err != nil {
+			return err
+		}
 		return w.pointAtSite(objects)
 	})
+}
+
+// pointAtMirror puts the simulated step-ca where the samples download theirs, and its hash and its name into them.
+func (w *World) pointAtMirror(objects []*unstructured.Unstructured) error {
+	if w.mirror == nil {
+		return nil
+	}
+	_, tarball, sum, member := machine.StepCARelease()
+	for _, o := range objects {
+		artifact, there, err := unstructured.NestedMap(o.Object, "spec", "stepCA", "artifact")
+		if err != nil || !there {
+			continue // the API server says what is wrong with it
+		}
+		address, _, _ := unstructured.NestedString(artifact, "url")
+		artifact["sha256"], artifact["member"] = sum, member
+		if err := unstructured.SetNestedMap(o.Object, artifact, "spec", "stepCA", "artifact"); err != nil {
+			return fmt.Errorf("point %s at the simulated step-ca: %w", o.GetName(), err)
+		}
+		w.mirror.Put(address, tarball)
+	}
+	return nil
 }
 
 // applyFolder applies every YAML file of a folder in the order of their names. Objects without a namespace get the given

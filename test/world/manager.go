@@ -35,6 +35,9 @@ func (w *World) StartManager(flags ...string) error {
 	args := append([]string{"--health-probe-bind-address=127.0.0.1:0", "--metrics-bind-address=0", "--leader-elect=false"}, flags...)
 	cmd := exec.CommandContext(context.Background(), w.opts.Manager, args...) // it outlives the call; StopManager ends it
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+w.managerKubeconfig())
+	if w.proxy != nil {
+		cmd.Env = append(cmd.Env, w.proxy.environment()...)
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = childOnly()
 	p := &process{cmd: cmd, done: make(chan struct{})}

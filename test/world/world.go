@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/test/sim/machine"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
 )
 
@@ -42,7 +43,7 @@ type Options struct {
 	Dir string
 	// Manager is the path of the manager's binary.
 	Manager string
-	// Site says what the simulated Proxmox VE site is like.
+	// Site says what the simulated Proxmox VE site is like. Without a Web its machines can download what the samples name.
 	Site pve.Options
 	// Running is a site that runs already, such as a lab's: it is used in place of one of the world's own, and left as it is.
 	Running *pve.Server
@@ -68,6 +69,9 @@ type World struct {
 	opts    Options
 	env     *envtest.Environment
 	manager *process
+	// proxy and mirror are of a simulated site that is the world's own.
+	proxy  *proxy
+	mirror *machine.Mirror
 }
 
 // Start brings up the control plane and the site, and installs the CRDs and the manager's RBAC. The manager itself is
@@ -100,12 +104,28 @@ func Start(ctx context.Context, o Options) (*World, error) {
 		return w, fmt.Errorf("write kubeconfig: %w", err)
 	}
 	if w.Site = o.Running; w.Site == nil {
-		if w.Site, err = pve.Start(ctx, o.Site); err != nil {
-			return w, fmt.Errorf("start simulated site: %w", err)
+		if err := w.startSite(ctx); err != nil {
+			return w, err
 		}
-		w.say("Proxmox VE     simulated at %s", w.Site.URL)
 	}
 	return w, w.authorise(ctx)
+}
+
+// startSite starts a simulated site with a way to its machines, and one from them to what they download.
+func (w *World) startSite(ctx context.Context) error {
+	if w.opts.Site.Web == nil {
+		w.mirror = machine.NewMirror()
+		w.opts.Site.Web = w.mirror.Get
+	}
+	var err error
+	if w.Site, err = pve.Start(ctx, w.opts.Site); err != nil {
+		return fmt.Errorf("start simulated site: %w", err)
+	}
+	if w.proxy, err = startProxy(ctx, w.Site); err != nil {
+		return err
+	}
+	w.say("Proxmox VE     simulated at %s, its machines behind SOCKS5 at %s", w.Site.URL, w.proxy.listener.Addr())
+	return nil
 }
 
 // authorise installs the manager's RBAC and writes a kubeconfig for its service account.
@@ -136,6 +156,9 @@ func (w *World) managerKubeconfig() string { return filepath.Join(w.opts.Dir, "m
 func (w *World) Stop() error {
 	var errs []error
 	errs = append(errs, w.StopManager())
+	if w.proxy != nil {
+		errs = append(errs, w.proxy.Close())
+	}
 	if w.Site != nil && w.opts.Running == nil {
 		w.Site.Close()
 	}

@@ -5,6 +5,7 @@ package machine
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 )
@@ -39,6 +40,16 @@ func parseHosts(text string) []hostLine {
 }
 
 var errNoName = errors.New("Name or service not known")
+
+// Resolve finds the address of a name as the machine's programs do: its own
+// files, then the name servers that it asks. The error is a *net.DNSError.
+func (m *Machine) Resolve(name string) (netip.Addr, error) {
+	found, err := m.resolveName(name)
+	if err != nil {
+		return netip.Addr{}, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+	}
+	return found[0], nil
+}
 
 // resolveName finds the addresses of a name as the machine's programs do.
 func (m *Machine) resolveName(name string) ([]netip.Addr, error) {
