@@ -95,7 +95,14 @@ func RootOf(chain, roots []*x509.Certificate) (*x509.Certificate, error) {
 	if len(chain) == 0 {
 		return nil, errors.New("find root: there is no certificate")
 	}
-	verified, err := verify(chain, roots, chain[0].NotBefore)
+	// An authority whose clock is slow dates a leaf before a new intermediate.
+	at := chain[0].NotBefore
+	for _, cert := range chain {
+		if cert.NotBefore.After(at) {
+			at = cert.NotBefore
+		}
+	}
+	verified, err := verify(chain, roots, at)
 	if err != nil {
 		return nil, fmt.Errorf("find root: %w", err)
 	}

@@ -151,6 +151,11 @@ func TestParseChain(t *testing.T) {
 	if _, err := ParseSerial("xyz"); err == nil {
 		t.Error("ParseSerial takes what is not hexadecimal")
 	}
+	slow := []*x509.Certificate{leafOf(t, pairUnder(t, intermediate, ECDSA).CertificatePEM), chain[0]}
+	slow[0].NotBefore = chain[0].NotBefore.Add(-time.Minute)
+	if got, err := RootOf(slow, chain[1:]); err != nil || !got.Equal(chain[1]) {
+		t.Errorf("RootOf() of a leaf that is dated before its intermediate = %v", err)
+	}
 	if _, err := RootOf(nil, chain); err == nil {
 		t.Error("RootOf finds a root of nothing")
 	}
