@@ -6,6 +6,7 @@ package hostservice_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -23,6 +25,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/controllers/guest"
@@ -47,14 +50,16 @@ func (c atOnce) NewTimer(time.Duration) clock.Timer { return c.RealClock.NewTime
 type svcDoor struct {
 	sim *sim.Machine
 
-	mu    sync.Mutex
-	trips int
-	away  bool
+	mu      sync.Mutex
+	trips   int
+	reloads int // of nginx
+	away    bool
 }
 
 func (d *svcDoor) Run(ctx context.Context, argv []string, stdin []byte) (machine.Result, error) {
 	d.mu.Lock()
 	d.trips++
+	d.reloads += bytes.Count(stdin, []byte("\ntry unit 'reload-or-restart nginx.service'"))
 	away := d.away
 	d.mu.Unlock()
 	if away {
@@ -80,14 +85,22 @@ func (d *svcDoor) count() int {
 	return d.trips
 }
 
+func (d *svcDoor) reloaded() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.reloads
+}
+
 // svcWorld is a simulated node, an API server's memory, and a manager's loop over HostServices, through the real driver.
 type svcWorld struct {
 	t      *testing.T
 	sim    *sim.Machine
 	door   *svcDoor
 	client client.Client
-	events *events.FakeRecorder
-	loop   *reconcile.Loop[*v1alpha1.HostService, hostservice.Seen]
+	// refusal is what the API server answers to who reads a Secret; nil: the Secret.
+	refusal error
+	events  *events.FakeRecorder
+	loop    *reconcile.Loop[*v1alpha1.HostService, hostservice.Seen]
 }
 
 // newSVCWorld makes a world with a Host whose node has the packages, and the address 10.0.0.13.
@@ -97,15 +110,23 @@ func newSVCWorld(t *testing.T, installed []string, objects ...client.Object) *sv
 	m.Boot()
 	t.Cleanup(m.Halt)
 	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	host := &v1alpha1.Host{ObjectMeta: metav1.ObjectMeta{Namespace: svcNamespace, Name: "phoenix"}}
 	host.Spec.SSH = &v1alpha1.HostSSH{Nodes: []v1alpha1.HostSSHNode{{Name: "phoenix", Address: "10.0.0.13"}}}
 	host.Spec.Allow = &v1alpha1.HostAllow{ExportPaths: []string{"/srv"}}
 	host.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ReachableCondition, Status: metav1.ConditionTrue, Reason: "Connected"}}
-	w := &svcWorld{t: t, sim: m, door: &svcDoor{sim: m}, client: fake.NewClientBuilder().WithScheme(scheme).
-		WithStatusSubresource(&v1alpha1.Guest{}, &v1alpha1.Host{}, &v1alpha1.HostService{}).WithObjects(append(objects, host)...).Build()}
+	w := &svcWorld{t: t, sim: m, door: &svcDoor{sim: m}}
+	w.client = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.Guest{}, &v1alpha1.Host{}, &v1alpha1.HostService{}, &v1alpha1.Certificate{}).
+		WithObjects(append(objects, host)...).WithInterceptorFuncs(interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			if _, secret := obj.(*corev1.Secret); secret && w.refusal != nil {
+				return w.refusal
+			}
+			return c.Get(ctx, key, obj, opts...)
+		},
+	}).Build()
 	w.restart()
 	return w
 }
@@ -123,6 +144,8 @@ func (w *svcWorld) restart() {
 	reconcile.Register(graph, "HostService", kind, empty, func() client.ObjectList { return &v1alpha1.HostServiceList{} })
 	reconcile.Register(graph, "Host", svcOther[*v1alpha1.Host]{}, func() *v1alpha1.Host { return &v1alpha1.Host{} },
 		func() client.ObjectList { return &v1alpha1.HostList{} })
+	reconcile.Register(graph, "Certificate", svcOther[*v1alpha1.Certificate]{}, func() *v1alpha1.Certificate { return &v1alpha1.Certificate{} },
+		func() client.ObjectList { return &v1alpha1.CertificateList{} })
 	reconcile.Register(graph, "Guest", svcOther[*v1alpha1.Guest]{}, func() *v1alpha1.Guest { return &v1alpha1.Guest{} },
 		func() client.ObjectList { return &v1alpha1.GuestList{} })
 	w.events = events.NewFakeRecorder(10000)
@@ -254,6 +277,9 @@ func (w *svcWorld) quiet(name string) {
 			before, after.ResourceVersion, w.door.count()-trips, w.sim.Writes()-writes, svcReady(after))
 	}
 }
+
+// svcText is all that a status shows.
+func svcText(s *v1alpha1.HostService) string { return fmt.Sprintf("%+v", s.Status) }
 
 func svcReady(s *v1alpha1.HostService) string { return svcCondition(s, v1alpha1.ReadyCondition) }
 
