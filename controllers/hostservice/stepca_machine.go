@@ -72,7 +72,8 @@ func designStepCA(s *v1alpha1.HostService, t target, older []v1alpha1.HostServic
 	d.want.Units = []machine.Unit{{Name: caUnit, Enabled: true, Running: true}}
 	d.want.Probes = []machine.Probe{{
 		Name: "step-ca", Match: `"status":"ok"`, Patience: caPatience,
-		Argv: []string{"curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", "4", "--cacert", caRoots, caURL(spec, addresses[0]) + "/health"},
+		// What curl complains of is what people need to read.
+		Argv: []string{"sh", "-c", fmt.Sprintf("exec curl --silent --show-error --noproxy '*' --max-time 4 --cacert %s '%s/health' 2>&1", caRoots, caURL(spec, addresses[0]))},
 	}}
 	return d, nil
 }

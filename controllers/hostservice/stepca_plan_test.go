@@ -173,7 +173,11 @@ func TestAuthorityMoves(t *testing.T) {
 			st.switched(caBorn.Add(3 * year))
 			st.a.now, st.a.leaves = caBorn.Add(3*year), map[string][]string{print(keys.root): {"Certificate/web"}}
 		}, []string{"DroppingRoot trust the root \"ca Root CA\" (" + print(keys.root)[:12] + ") no more in Secret ca-root HELD still under it: Certificate/web"}},
-		"a second rotation at once": {"one after the other", func(st *caStage) { st.rotating(); st.s.Spec.StepCA.RootGeneration = 3; st.a.doubting = []string{"Guest/app"} },
+		"a second rotation at once": {"one after the other", func(st *caStage) {
+			st.rotating()
+			st.s.Spec.StepCA.RootGeneration = 3
+			st.a.doubting = []string{"Guest/app"}
+		},
 			[]string{"SwitchingRoot issue under the root \"ca Root CA 2\" in Secret ca-intermediate HELD not trusted yet by Guest/app"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -278,7 +282,7 @@ func TestAuthorityFromNothingAndThroughARotation(t *testing.T) {
 	}
 	st.do(t, RetiringRootReason)
 	a := st.built()
-	if until := a.until(a.vault.roots[1]); !until.Equal(st.a.now.Add(2160 * time.Hour)) || a.former() != nil {
+	if until := a.until(a.vault.roots[1]); !until.Equal(st.a.now.Add(2160*time.Hour)) || a.former() != nil {
 		t.Fatalf("the old root is trusted until %s, and its key is kept: %t", until, a.former() != nil)
 	}
 	if got := st.moves(); len(got) > 0 {

@@ -42,7 +42,7 @@ func (a *Authority) routes(g *generation, store db.AuthDB) (http.Handler, error)
 	api.Route(mux)
 	mux.Route("/1.0", func(r chi.Router) { api.Route(r) })
 	ctx := db.NewContext(authority.NewContext(context.Background(), g.auth), store)
-	if kept, ok := store.(nosql.DB); ok {
+	if kept, ok := store.(nosql.DB); ok && g.config.DB != nil { // there is no ACME without a database
 		orders, err := acmedb.New(kept)
 		if err != nil {
 			return nil, fmt.Errorf("error configuring ACME DB interface: %w", err)
