@@ -29,10 +29,7 @@ func (k *Kind) issue(ctx context.Context, c *v1alpha1.Certificate, seen Seen, fo
 		p.after = firstWait // what has nothing to do with the authority comes first
 		return outcome(c, p)
 	}
-	k.memory.change(name, func(known *remembered) {
-		known.fresh = fresh
-		delete(known.tries, theAuthority)
-	})
+	k.memory.change(name, func(known *remembered) { known.fresh = fresh })
 	if again := judge(c, fresh, seen); again.reason != "" {
 		err := fmt.Errorf("%s issued a certificate that would be replaced at once (%s: %s)", seen.authority.name, again.reason, again.text)
 		reason := RefusedReason
@@ -43,6 +40,7 @@ func (k *Kind) issue(ctx context.Context, c *v1alpha1.Certificate, seen Seen, fo
 		p := &problem{reason: reason, failure: true, err: err}
 		return outcome(c, k.memory.failed(name, theAuthority, seen.request(c), seen.now, p))
 	}
+	k.memory.succeeded(name, theAuthority)
 	return k.write(ctx, c, seen, fresh)
 }
 

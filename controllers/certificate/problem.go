@@ -63,7 +63,7 @@ func (k *Kind) restStep(c *v1alpha1.Certificate, seen Seen, problems []*problem)
 	err := errors.New(strings.Join(said, "; "))
 	out := outcome(c, &problem{reason: first.reason, after: after, failure: first.failure, err: err})
 	return []reconcile.Step{{
-		Reason: first.reason, Message: err.Error(), Changes: changes, Do: func(context.Context) error { return out },
+		Reason: WaitingReason, Message: err.Error(), Changes: changes, Do: func(context.Context) error { return out },
 	}}
 }
 

@@ -19,6 +19,7 @@ const (
 	ClearingReason   = "Clearing"   // what was delivered
 	RevokingReason   = "Revoking"   // and deleting the Secret
 	DeletingReason   = "Deleting"   // the Secret
+	WaitingReason    = "Waiting"    // for what the plan's entries say; the condition Ready has a reason of its own
 )
 
 // Reasons for which a certificate is issued anew. Those that make the present one of no use are reasons of the condition

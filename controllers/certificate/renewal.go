@@ -4,8 +4,9 @@
 package certificate
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"time"
 
@@ -56,7 +57,6 @@ func renewal(c *v1alpha1.Certificate, m *material) (at time.Time, note string) {
 
 // spread is a number from 0 to 1, the same one for the same certificate.
 func spread(c *v1alpha1.Certificate, serial string) float64 {
-	hash := fnv.New64a()
-	_, _ = hash.Write([]byte(c.Namespace + "/" + c.Name + "/" + serial)) // never fails
-	return float64(hash.Sum64()) / math.MaxUint64
+	sum := sha256.Sum256([]byte(c.Namespace + "/" + c.Name + "/" + serial))
+	return float64(binary.BigEndian.Uint64(sum[:])) / math.MaxUint64
 }

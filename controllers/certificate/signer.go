@@ -16,9 +16,8 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/internal/stepca"
 )
 
-// Of a stepCA HostService: its provisioner, and the entry of the Secret with the key.
+// The Secret of a stepCA HostService with the key of its provisioner.
 const (
-	ownProvisioner    = "phoenix"
 	provisionerSuffix = "-provisioner"
 	provisionerKey    = "jwk.json"
 )
@@ -33,7 +32,7 @@ type provisioner struct {
 // provisionerOf is the provisioner that a Certificate is signed through.
 func provisionerOf(c *v1alpha1.Certificate) provisioner {
 	if service := c.Spec.Authority.ServiceRef; service != nil {
-		return provisioner{name: ownProvisioner, key: v1alpha1.SecretKeyReference{Name: service.Name + provisionerSuffix, Key: provisionerKey}}
+		return provisioner{name: stepca.DefaultProvisioner, key: v1alpha1.SecretKeyReference{Name: service.Name + provisionerSuffix, Key: provisionerKey}}
 	}
 	p := c.Spec.Authority.Provisioner
 	if p == nil {
