@@ -334,6 +334,11 @@ func (c *change) running() []string {
 // commit ends the change: directories that nobody needs go, the record says
 // what is ours, and what was kept for the way back goes.
 func (c *change) commit(s *script) {
+	for _, job := range c.p.jobs() {
+		if c.p.seen.Units[job.Unit].Active == "failed" {
+			s.line("systemctl reset-failed %s 2>/dev/null", word(job.Unit)) // it is not wanted any more
+		}
+	}
 	for _, d := range c.unmakes {
 		if d.made {
 			s.line("rmdir %s 2>/dev/null", word(d.path)) // with something in it, it stays
