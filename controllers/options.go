@@ -125,13 +125,11 @@ func NewManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 // manager turns the options into those of controller-runtime.
 func (o Options) manager(scheme *runtime.Scheme) ctrl.Options {
 	m := ctrl.Options{
-		Scheme: scheme,
-		Logger: o.Logger,
-		// Secrets and ConfigMaps are read by name when they are needed, and never kept; a read sees what was written before it.
-		Client: client.Options{Cache: &client.CacheOptions{
-			DisableFor:                      []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
-			EnableReadYourWritesConsistency: ptr.To(true),
-		}},
+		Scheme:    scheme,
+		Logger:    o.Logger,
+		NewClient: newClient,
+		// A read sees what was written before it.
+		Client:     client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: ptr.To(true)}},
 		Controller: config.Controller{UsePriorityQueue: ptr.To(true), SkipNameValidation: ptr.To(o.SkipNameValidation)},
 
 		LeaderElection:          o.LeaderElection,

@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func TestManagerOptions(t *testing.T) {
@@ -27,12 +30,12 @@ func TestManagerOptions(t *testing.T) {
 		}
 	})
 	t.Run("Secrets are not kept", func(t *testing.T) {
-		m := Options{}.manager(scheme)
-		if len(m.Client.Cache.DisableFor) != 1 {
-			t.Fatalf("%d kinds are read past the cache, want one", len(m.Client.Cache.DisableFor))
+		c, err := Options{}.manager(scheme).NewClient(&rest.Config{Host: "http://127.0.0.1:1"}, client.Options{Scheme: scheme, Mapper: &meta.DefaultRESTMapper{}})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if _, ok := m.Client.Cache.DisableFor[0].(*corev1.Secret); !ok {
-			t.Errorf("%T is read past the cache, want Secret", m.Client.Cache.DisableFor[0])
+		if own, ok := c.(kubeClient); !ok || own.of(&corev1.Secret{}) != own.live || own.of(&corev1.ConfigMap{}) != own.live {
+			t.Errorf("%T is the client, want one that reads Secrets and ConfigMaps live", c)
 		}
 	})
 	t.Run("reads see the writes before them, urgent work goes first", func(t *testing.T) {
