@@ -5,8 +5,7 @@ package certificate
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,12 +25,44 @@ func (k *Kind) planDeliveries(c *v1alpha1.Certificate, seen Seen) []reconcile.St
 			brings = append(brings, d)
 		}
 	}
-	steps := k.machinesStep(c, ClearingReason, "clear", clears)
-	bring := k.machinesStep(c, DeliveringReason, "deliver certificate "+serialOf(seen.held())+" to", brings)
-	if len(bring) > 0 {
-		bring[0].Reserve = reserve(c, brings)
+	var steps []reconcile.Step
+	if len(clears) > 0 {
+		steps = append(steps, k.clearStep(c, clears))
 	}
-	return append(steps, bring...)
+	if len(brings) > 0 {
+		steps = append(steps, k.bringStep(c, seen, brings))
+	}
+	return steps
+}
+
+func (k *Kind) clearStep(c *v1alpha1.Certificate, all []*delivery) reconcile.Step {
+	return k.machinesStep(c, ClearingReason, "clear", all)
+}
+
+func (k *Kind) bringStep(c *v1alpha1.Certificate, seen Seen, all []*delivery) reconcile.Step {
+	step := k.machinesStep(c, DeliveringReason, "deliver certificate "+serialOf(seen.held())+" to", all)
+	step.Reserve = reserve(c, all)
+	return step
+}
+
+// deliveryProblems are what is in the way of deliveries.
+func (k *Kind) deliveryProblems(c *v1alpha1.Certificate, seen Seen) []*problem {
+	var all []*problem
+	for _, d := range seen.deliveries {
+		if d.problem == nil {
+			continue
+		}
+		p := *d.problem
+		if len(d.later) > 0 {
+			step := k.bringStep(c, seen, []*delivery{d})
+			if d.spec == nil {
+				step = k.clearStep(c, []*delivery{d})
+			}
+			p.step = &step
+		}
+		all = append(all, &p)
+	}
+	return all
 }
 
 func serialOf(m *material) string {
@@ -57,14 +88,11 @@ func reserve(c *v1alpha1.Certificate, brings []*delivery) func() {
 }
 
 // machinesStep works on all machines at once: one that fails does not hold up the others.
-func (k *Kind) machinesStep(c *v1alpha1.Certificate, reason, verb string, all []*delivery) []reconcile.Step {
-	if len(all) == 0 {
-		return nil
-	}
+func (k *Kind) machinesStep(c *v1alpha1.Certificate, reason, verb string, all []*delivery) reconcile.Step {
 	var said []string
 	var changes []reconcile.Change
 	for _, d := range all {
-		for _, step := range d.steps {
+		for _, step := range slices.Concat(d.steps, d.later) {
 			said = append(said, d.String()+": "+step.Message)
 			for _, change := range step.Changes {
 				changes = append(changes, reconcile.Change{
@@ -73,14 +101,14 @@ func (k *Kind) machinesStep(c *v1alpha1.Certificate, reason, verb string, all []
 			}
 		}
 	}
-	return []reconcile.Step{{
+	return reconcile.Step{
 		Reason: reason, Message: verb + " " + strings.Join(said, "; "), Changes: changes,
-		Do: func(ctx context.Context) error { return k.workOn(ctx, c, verb, all) },
-	}}
+		Do: func(ctx context.Context) error { return k.workOn(ctx, c, all) },
+	}
 }
 
 // workOn takes the steps on all machines: at once, but one after the other on the same machine.
-func (k *Kind) workOn(ctx context.Context, c *v1alpha1.Certificate, verb string, all []*delivery) error {
+func (k *Kind) workOn(ctx context.Context, c *v1alpha1.Certificate, all []*delivery) error {
 	byMachine := map[string][]*delivery{}
 	for _, d := range all {
 		byMachine[d.at.String()] = append(byMachine[d.at.String()], d)
@@ -100,7 +128,7 @@ func (k *Kind) workOn(ctx context.Context, c *v1alpha1.Certificate, verb string,
 		if d.problem == nil {
 			continue
 		}
-		said = append(said, fmt.Errorf("%s %s: %w", verb, d, d.problem.err))
+		said = append(said, d.problem.err)
 		if first == nil || d.problem.failure && !first.failure {
 			first = d.problem
 		}
@@ -108,7 +136,7 @@ func (k *Kind) workOn(ctx context.Context, c *v1alpha1.Certificate, verb string,
 	if first == nil {
 		return nil
 	}
-	return outcome(c, &problem{reason: first.reason, after: first.after, failure: first.failure, err: errors.Join(said...)})
+	return outcome(c, &problem{reason: first.reason, after: first.after, failure: first.failure, err: together(said)})
 }
 
 // work takes the steps on one machine, and remembers a failure.
@@ -116,7 +144,7 @@ func (k *Kind) work(ctx context.Context, c *v1alpha1.Certificate, d *delivery) {
 	what, of := d.trial(c)
 	for _, step := range d.steps {
 		if err := step.Do(ctx, d.run); err != nil {
-			d.problem = machineProblem(err)
+			d.fail(machineProblem(err))
 			if d.problem.failure {
 				d.problem = k.memory.failed(nameOf(c), what, of, k.Clock.Now(), d.problem)
 			}

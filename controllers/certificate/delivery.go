@@ -31,8 +31,8 @@ type delivery struct {
 	want  machine.State
 	run   *machine.Machine
 	seen  machine.Seen
-	// steps are what is left to do on the machine.
-	steps []machine.Step
+	// steps are what is left to do on the machine, later what is left to do once it is time to try again.
+	steps, later []machine.Step
 	// there is the serial of the certificate that the files hold, served that of the one that the server shows; empty: not known.
 	there, served string
 	// done says that the files are as they are to be; of one that is cleared, that nothing is left.
@@ -43,6 +43,13 @@ type delivery struct {
 func (d *delivery) files() bool { return d.spec != nil && d.spec.Files != nil }
 
 func (d *delivery) String() string { return d.name + " (" + d.at.String() + ")" }
+
+// fail notes what is in the way of the delivery, and names it.
+func (d *delivery) fail(p *problem) {
+	with := *p
+	with.field, with.err = "deliverTo["+d.name+"]", fmt.Errorf("%s: %w", d, p.err)
+	d.problem = &with
+}
 
 // trial is what tries of it are remembered by, and what they depend on.
 func (d *delivery) trial(c *v1alpha1.Certificate) (what, of string) {

@@ -67,7 +67,7 @@ func atOnce(all []*delivery, look func(*delivery)) {
 func (k *Kind) lookAt(ctx context.Context, c *v1alpha1.Certificate, seen Seen, d *delivery) {
 	t, _, err := k.find(ctx, c.Namespace, d.at)
 	if err != nil {
-		d.problem = deliveryProblem(err)
+		d.fail(deliveryProblem(err).patiently(c, seen.now))
 		return
 	}
 	d.at = t.place
@@ -85,7 +85,8 @@ func (k *Kind) lookAt(ctx context.Context, c *v1alpha1.Certificate, seen Seen, d
 func (k *Kind) lookAtFiles(ctx context.Context, c *v1alpha1.Certificate, seen Seen, t target, d *delivery) {
 	d.owner = t.ownerOf(c, d.name)
 	d.want = stateOf(d.spec, seen.held(), isPKCS1(c), seen.bundle())
-	if d.problem = refused(t, d.want); d.problem != nil {
+	if p := refused(t, d.want); p != nil {
+		d.fail(p)
 		return
 	}
 	var err error
@@ -97,7 +98,7 @@ func (k *Kind) lookAtFiles(ctx context.Context, c *v1alpha1.Certificate, seen Se
 		d.steps, err = machine.Plan(d.owner, d.want, d.seen, machine.PlanOptions{Adopt: adopts(c)})
 	}
 	if err != nil {
-		d.problem = deliveryProblem(err)
+		d.fail(deliveryProblem(err).patiently(c, seen.now))
 		return
 	}
 	if d.done = len(d.steps) == 0; d.done {
@@ -111,7 +112,7 @@ func (k *Kind) lookAtFiles(ctx context.Context, c *v1alpha1.Certificate, seen Se
 func (d *delivery) holdBack(c *v1alpha1.Certificate, known remembered, now time.Time) {
 	what, of := d.trial(c)
 	if p := known.early(what, of, now); p != nil {
-		d.problem, d.steps = p, nil
+		d.problem, d.steps, d.later = p, nil, d.steps
 	}
 }
 
@@ -132,7 +133,7 @@ func (k *Kind) lookBackAt(ctx context.Context, c *v1alpha1.Certificate, known re
 		d.seen, err = d.run.Observe(ctx, d.owner, machine.State{})
 	}
 	if err != nil {
-		d.problem = deliveryProblem(err)
+		d.fail(deliveryProblem(err).patiently(c, k.Clock.Now()))
 		return
 	}
 	d.steps = machine.Clear(d.owner, d.seen)
@@ -173,7 +174,7 @@ func (k *Kind) ask(ctx context.Context, c *v1alpha1.Certificate, seen Seen, t ta
 // also adds a problem to what there is.
 func (d *delivery) also(p *problem) {
 	if d.problem == nil {
-		d.problem = p
+		d.fail(p)
 		return
 	}
 	with := *d.problem
@@ -203,6 +204,16 @@ func patience(c *v1alpha1.Certificate, now time.Time) time.Duration {
 		return firstWait
 	}
 	return max(firstWait, min(now.Sub(delivered.LastTransitionTime.Time), lastWait))
+}
+
+// patiently waits longer the longer a machine has been away: an event tells when it is back.
+func (p *problem) patiently(c *v1alpha1.Certificate, now time.Time) *problem {
+	if p.reason != MachineAwayReason {
+		return p
+	}
+	with := *p
+	with.after = max(p.after, patience(c, now))
+	return &with
 }
 
 // nameOf is the object's name, as the memory has it.

@@ -26,7 +26,7 @@ func (k *Kind) Plan(c *v1alpha1.Certificate, seen Seen) []reconcile.Step {
 	}
 	steps := k.planSecret(c, seen)
 	steps = append(steps, k.planDeliveries(c, seen)...)
-	steps = append(steps, k.restStep(c, seen, seen.problems(c))...)
+	steps = append(steps, restSteps(c, seen, k.problems(c, seen))...)
 	return append(steps, usagesStep(c, seen)...)
 }
 
@@ -111,35 +111,32 @@ func (s Seen) request(c *v1alpha1.Certificate) string {
 }
 
 // problems are all that is not as it should be and cannot be mended in this pass.
-func (s Seen) problems(c *v1alpha1.Certificate) []*problem {
+func (k *Kind) problems(c *v1alpha1.Certificate, seen Seen) []*problem {
 	var all []*problem
-	held := s.held()
-	if found := judge(c, held, s); found.reason != "" {
-		if p := s.hindrance(c); p != nil {
-			all = append(all, s.overdue(p, found))
+	held := seen.held()
+	if found := judge(c, held, seen); found.reason != "" {
+		if p := seen.hindrance(c); p != nil {
+			p, step := seen.overdue(p, found), k.issueStep(c, seen, found)
+			p.step = &step
+			all = append(all, p)
 		}
 	}
-	if s.authority.lost != nil && len(s.bundle()) == 0 {
-		p := authorityProblem(s.authority.machine, s.authority.lost)
+	if seen.authority.lost != nil && len(seen.bundle()) == 0 {
+		p := authorityProblem(seen.authority.machine, seen.authority.lost)
 		p.after = lastWait
 		all = append(all, p.about("authority"))
 	}
-	for _, store := range s.stores {
+	for _, store := range seen.stores {
 		if store.missing != nil {
 			all = append(all, store.missing)
 		}
 	}
 	if held.fits() {
-		if _, err := s.want(c, held); err != nil {
+		if _, err := seen.want(c, held); err != nil {
 			all = append(all, &problem{reason: InvalidReason, field: "keystores", after: refusedFor, failure: true, err: err})
 		}
 	}
-	for _, d := range s.deliveries {
-		if d.problem != nil {
-			all = append(all, d.problem.about("deliverTo["+d.name+"]"))
-		}
-	}
-	return all
+	return append(all, k.deliveryProblems(c, seen)...)
 }
 
 // overdue says what is not done, and how long the present certificate lives on.

@@ -28,7 +28,9 @@ type problem struct {
 	after time.Duration
 	// failure says that it is worth an event, not a mere wait.
 	failure bool
-	err     error
+	// step is what is tried again later; nil: nothing is.
+	step *reconcile.Step
+	err  error
 }
 
 func (p *problem) Error() string { return p.err.Error() }
@@ -40,31 +42,48 @@ func (p *problem) about(field string) *problem {
 	return &with
 }
 
-// restStep says, once nothing else is left to do, what is not as it should be. All of it is one wait: a stall would hold
-// the renewal up.
-func (k *Kind) restStep(c *v1alpha1.Certificate, seen Seen, problems []*problem) []reconcile.Step {
+// restSteps say, once nothing else is left to do, what is not as it should be. Taking the first of them says all: it is
+// one wait, as a stall would hold the renewal up. What is tried again later looks in the plan as it does when it is tried.
+func restSteps(c *v1alpha1.Certificate, seen Seen, problems []*problem) []reconcile.Step {
 	if len(problems) == 0 {
 		return nil
 	}
 	first, after := problems[0], problems[0].after
-	var said []string
-	var changes []reconcile.Change
+	var said []error
 	for _, p := range problems {
 		after = min(after, p.after)
 		if first.failure != p.failure && p.failure {
 			first = p
 		}
-		said = append(said, p.Error())
-		changes = append(changes, reconcile.Change{Field: p.field, To: p.Error(), Impact: v1alpha1.ImpactNone})
+		said = append(said, p.err)
 	}
 	if until := seen.renewal.Sub(seen.now); until > 0 {
 		after = min(after, until)
 	}
-	err := errors.New(strings.Join(said, "; "))
-	out := outcome(c, &problem{reason: first.reason, after: after, failure: first.failure, err: err})
-	return []reconcile.Step{{
-		Reason: WaitingReason, Message: err.Error(), Changes: changes, Do: func(context.Context) error { return out },
-	}}
+	out := outcome(c, &problem{reason: first.reason, after: after, failure: first.failure, err: together(said)})
+	var steps []reconcile.Step
+	for _, p := range problems {
+		step := reconcile.Step{Reason: WaitingReason, Message: p.Error(), Changes: []reconcile.Change{{Field: p.field, To: p.Error(), Impact: v1alpha1.ImpactNone}}}
+		if p.step != nil {
+			step = *p.step
+			step.Reserve = nil
+		}
+		step.Do = func(context.Context) error { return out }
+		steps = append(steps, step)
+	}
+	return steps
+}
+
+// together is several errors in one line.
+func together(all []error) error {
+	if len(all) == 1 {
+		return all[0]
+	}
+	var said []string
+	for _, err := range all {
+		said = append(said, err.Error())
+	}
+	return errors.New(strings.Join(said, "; "))
 }
 
 // outcome is a failure the first time, so that an event tells of it, and a wait from then on: steps that have nothing to

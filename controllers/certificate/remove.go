@@ -28,12 +28,8 @@ func (k *Kind) Remove(c *v1alpha1.Certificate, seen Seen) []reconcile.Step {
 			problems = append(problems, p)
 		}
 	}
-	for _, d := range seen.deliveries {
-		if d.problem != nil {
-			problems = append(problems, d.problem.about("deliverTo["+d.name+"]"))
-		}
-	}
-	return append(steps, k.restStep(c, seen, problems)...)
+	problems = append(problems, k.deliveryProblems(c, seen)...)
+	return append(steps, restSteps(c, seen, problems)...)
 }
 
 // endStep deletes the Secret; before, it revokes the certificate, if that was asked for, is of use, and there is still

@@ -132,7 +132,7 @@ func delivered(c *v1alpha1.Certificate, seen Seen) []reconcile.Condition {
 			if said == nil {
 				out.Status, out.Reason = metav1.ConditionFalse, d.problem.reason
 			}
-			said = append(said, d.String()+": "+d.problem.Error())
+			said = append(said, d.problem.Error())
 		case len(d.steps) > 0:
 			if said == nil {
 				out.Status, out.Reason = metav1.ConditionFalse, DeliveringReason

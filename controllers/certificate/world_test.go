@@ -45,6 +45,8 @@ const (
 	lookLimit = 60
 )
 
+var keyOfSite = types.NamespacedName{Namespace: namespace, Name: "site"}
+
 // atOnce is a clock whose timers fire at once, for the machine's driver.
 type atOnce struct{ clock.RealClock }
 
