@@ -4,6 +4,7 @@
 package hostservice_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -49,6 +50,7 @@ func TestAuthorityFromNothing(t *testing.T) {
 			t.Errorf("%s is %s, want %s", path, got, want)
 		}
 	}
+	w.leaks(s)
 	for path := range strings.FieldsSeq(w.shell("find /etc /var /usr /root -type f")) {
 		content, err := w.sim.ReadFile(path)
 		if err != nil {
@@ -63,6 +65,29 @@ func TestAuthorityFromNothing(t *testing.T) {
 	w.still()
 	w.restart()
 	w.still()
+}
+
+// leaks asserts that no key stands in the object, in an event, or in an argument of a command on the machine.
+func (w *caWorld) leaks(s *v1alpha1.HostService) {
+	w.t.Helper()
+	text, err := json.Marshal(s)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	said := append(w.told(), string(text))
+	for _, c := range w.sim.Commands() {
+		said = append(said, c.Line)
+	}
+	for _, secret := range []string{
+		strings.Split(string(w.secret("root-key").Data["tls.key"]), "\n")[1], strings.Split(string(w.secret("intermediate").Data["tls.key"]), "\n")[1],
+		string(w.secret("provisioner").Data["jwk.json"]),
+	} {
+		for _, text := range said {
+			if strings.Contains(text, secret) {
+				w.t.Errorf("a key stands in %.200q", text)
+			}
+		}
+	}
 }
 
 func TestAuthorityFromAPackage(t *testing.T) {

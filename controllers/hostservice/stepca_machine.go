@@ -61,7 +61,7 @@ func designStepCA(s *v1alpha1.HostService, t target, older []v1alpha1.HostServic
 		return design{}, reconcile.Stall(InvalidReason, err)
 	}
 	restart := []machine.Trigger{{Unit: caUnit, Action: machine.Restart}}
-	d.want.Dirs = []machine.Dir{{Path: caDir}, {Path: caData, Owner: caUser, Group: caUser, Mode: 0o700}}
+	d.want.Dirs = []machine.Dir{{Path: caDir, Owner: "root", Group: "root", Mode: 0o755}, {Path: caData, Owner: caUser, Group: caUser, Mode: 0o700}}
 	d.want.Files = append(
 		d.want.Files,
 		machine.File{Path: caRoots, Content: stepca.EncodeChain(v.roots), Triggers: restart},
