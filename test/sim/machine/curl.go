@@ -178,7 +178,7 @@ func (t *transfer) port() string {
 
 // judge is what a server's certificate is measured by: those that are trusted, nobody's, or one key.
 func (t *transfer) judge(c *tls.Config) (err error) {
-	if c.InsecureSkipVerify = t.flags.has("k"); !c.InsecureSkipVerify { //nolint:forbidigo,gosec // so curl does when it is told to
+	if c.InsecureSkipVerify = t.flags.has("k"); !c.InsecureSkipVerify { //nolint:forbidigo // so curl does when it is told to
 		if c.RootCAs, err = t.trusted(); err != nil {
 			return err
 		}

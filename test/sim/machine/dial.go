@@ -29,7 +29,7 @@ func (m *Machine) dial(ctx context.Context, from netip.Addr, port int) (net.Conn
 		to = own[0]
 	}
 	refused := func(err error) error {
-		return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(to, uint16(port))), Err: err} //nolint:gosec // a port
+		return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(to, uint16(port))), Err: err}
 	}
 	if !m.Running() {
 		return nil, refused(syscall.EHOSTUNREACH)
@@ -48,7 +48,7 @@ func (m *Machine) dial(ctx context.Context, from netip.Addr, port int) (net.Conn
 		return nil, refused(syscall.ECONNREFUSED) // it closed meanwhile
 	}
 	return &wire{
-		Conn: inner, local: netip.AddrPortFrom(from, uint16(m.pids.Add(1)%28000+32768)), remote: netip.AddrPortFrom(to, uint16(port)), //nolint:gosec // ports
+		Conn: inner, local: netip.AddrPortFrom(from, uint16(m.pids.Add(1)%28000+32768)), remote: netip.AddrPortFrom(to, uint16(port)),
 	}, nil
 }
 
@@ -113,7 +113,7 @@ func (d *door) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(d.port)) //nolint:gosec // a port
+	nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(d.port))
 	return &wire{Conn: inner, local: nobody, remote: nobody}, nil
 }
 

@@ -62,31 +62,20 @@ func (p *Process) gzipFailed(text string) int {
 // members prints the members that were asked for, all when none was.
 func (p *Process) members(f flags, archive *tar.Reader) int {
 	found := map[string]bool{}
-	broken := false
-	for count := 0; ; count++ {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
+	broken, count := false, 0
+	header, err := archive.Next()
+	for ; err == nil; header, err = archive.Next() {
+		count++
+		if asked := asks(f.args, header.Name); asked != "" || len(f.args) == 0 {
+			found[asked] = true
+			broken = p.member(f, header.Name, archive) != nil || broken
 		}
-		if err != nil {
-			broken = true
-			if count == 0 {
-				p.Errorf("This does not look like a tar archive")
-			}
-			break
+	}
+	if !errors.Is(err, io.EOF) {
+		broken = true
+		if count == 0 {
+			p.Errorf("This does not look like a tar archive")
 		}
-		asked := asks(f.args, header.Name)
-		if asked == "" && len(f.args) > 0 {
-			continue
-		}
-		found[asked] = true
-		if f.has("t") {
-			p.Printf("%s\n", header.Name)
-			continue
-		}
-		text, err := io.ReadAll(archive)
-		broken = broken || err != nil
-		p.Printf("%s", text)
 	}
 	for _, name := range f.args {
 		if !found[name] {
@@ -98,6 +87,17 @@ func (p *Process) members(f flags, archive *tar.Reader) int {
 		return p.tarFailed("Exiting with failure status due to previous errors")
 	}
 	return 0
+}
+
+// member prints a member's name, or what is in it.
+func (p *Process) member(f flags, name string, archive io.Reader) error {
+	if f.has("t") {
+		p.Printf("%s\n", name)
+		return nil
+	}
+	text, err := io.ReadAll(archive)
+	p.Printf("%s", text)
+	return err
 }
 
 // asks is the operand that a member answers to: its own name, or a folder's.

@@ -61,25 +61,28 @@ func hostOf(r *http.Request) string {
 // choose is the location of a path: an exact one, the longest beginning, unless
 // a pattern matches.
 func (s *server) choose(name string) *location {
-	var best *location
-	for i, l := range s.locations {
-		switch l.modifier {
-		case "=":
-			if l.pattern == name {
-				return &s.locations[i]
-			}
-		case "", "^~":
-			if strings.HasPrefix(name, l.pattern) && (best == nil || len(l.pattern) > len(best.pattern)) {
-				best = &s.locations[i]
-			}
-		}
-	}
-	if best != nil && best.modifier == "^~" {
+	best := s.longest(name)
+	if best != nil && best.modifier != "" {
 		return best
 	}
 	for i, l := range s.locations {
 		if l.modifier == "~" && matches(l.pattern, name) || l.modifier == "~*" && matches("(?i)"+l.pattern, name) {
 			return &s.locations[i]
+		}
+	}
+	return best
+}
+
+// longest is the location of a path without patterns.
+func (s *server) longest(name string) *location {
+	var best *location
+	for i, l := range s.locations {
+		switch {
+		case l.modifier == "=" && l.pattern == name:
+			return &s.locations[i]
+		case l.modifier != "" && l.modifier != "^~", !strings.HasPrefix(name, l.pattern):
+		case best == nil || len(l.pattern) > len(best.pattern):
+			best = &s.locations[i]
 		}
 	}
 	return best

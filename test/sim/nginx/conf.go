@@ -140,19 +140,8 @@ func newServer(outer block, d *crossplane.Directive) (*server, error) {
 	}
 	s := &server{scope: inner.scope, at: d, reject: inner.reject, protocols: inner.protocols}
 	for _, one := range d.Block {
-		switch one.Directive {
-		case "server_name":
-			s.names = append(s.names, one.Args...)
-		case "listen":
-			l, err := parseListen(one)
-			if err != nil {
-				return nil, err
-			}
-			s.listens = append(s.listens, l)
-		case "location":
-			if err := s.location(one, ""); err != nil {
-				return nil, err
-			}
+		if err := s.take(one); err != nil {
+			return nil, err
 		}
 	}
 	if len(s.names) == 0 {
@@ -170,7 +159,24 @@ func newServer(outer block, d *crossplane.Directive) (*server, error) {
 	return s, nil
 }
 
-func (s *server) location(d *crossplane.Directive, within string) error {
+// take reads one of the directives that only servers have.
+func (s *server) take(d *crossplane.Directive) error {
+	switch d.Directive {
+	case "server_name":
+		s.names = append(s.names, d.Args...)
+	case "listen":
+		l, err := parseListen(d)
+		if err != nil {
+			return err
+		}
+		s.listens = append(s.listens, l)
+	case "location":
+		return s.location(d)
+	}
+	return nil
+}
+
+func (s *server) location(d *crossplane.Directive) error {
 	l := location{modifier: "", pattern: d.Args[len(d.Args)-1]}
 	if len(d.Args) > 1 {
 		l.modifier = d.Args[0]
@@ -183,7 +189,7 @@ func (s *server) location(d *crossplane.Directive, within string) error {
 	s.locations = append(s.locations, l)
 	for _, one := range d.Block {
 		if one.Directive == "location" {
-			if err := s.location(one, within+l.pattern); err != nil {
+			if err := s.location(one); err != nil {
 				return err
 			}
 		}

@@ -63,10 +63,10 @@ func (l *listen) place(text string) error {
 		return at(l.at, "invalid port in %q of the %q directive", text, "listen")
 	}
 	l.port, l.address = port, host
-	switch {
-	case host == "" || host == "*":
+	switch host {
+	case "", "*":
 		l.address = "0.0.0.0"
-	case host == "localhost":
+	case "localhost":
 		l.address = "127.0.0.1"
 	default:
 		if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil {

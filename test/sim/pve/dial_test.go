@@ -61,19 +61,17 @@ func TestDialContext(t *testing.T) {
 			var operation *net.OpError
 			var dns *net.DNSError
 			var malformed *net.AddrError
-			switch tc.want.(type) {
-			case *net.DNSError:
+			switch {
+			case errors.As(tc.want, &dns):
 				if !errors.As(err, &dns) || !dns.IsNotFound {
 					t.Errorf("got %v", err)
 				}
-			case *net.AddrError:
+			case errors.As(tc.want, &malformed):
 				if !errors.As(err, &malformed) {
 					t.Errorf("got %v", err)
 				}
-			default:
-				if !errors.Is(err, tc.want) || err != nil && !errors.As(err, &operation) {
-					t.Errorf("got %v, want %v", err, tc.want)
-				}
+			case !errors.Is(err, tc.want) || err != nil && !errors.As(err, &operation):
+				t.Errorf("got %v, want %v", err, tc.want)
 			}
 		})
 	}

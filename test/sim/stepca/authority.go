@@ -70,7 +70,7 @@ type generation struct {
 }
 
 // ErrNoConfig says that ca.json cannot be read.
-var ErrNoConfig = errors.New("step-ca can't find or open the configuration file for your CA.\nYou may need to create a CA first by running `step ca init`.\nDocumentation: https://u.step.sm/docs/ca") //nolint:revive,staticcheck // step-ca prints it so
+var ErrNoConfig = errors.New("step-ca can't find or open the configuration file for your CA.\nYou may need to create a CA first by running `step ca init`.\nDocumentation: https://u.step.sm/docs/ca")
 
 // New reads the configuration and what it names. The errors are step-ca's words.
 func New(o Options) (*Authority, error) {
