@@ -103,7 +103,7 @@ func (a *authority) noRoot() *trouble {
 	}
 	if known := a.knownRoots(); len(known) > 0 {
 		return troubled(AuthorityLostReason, "keep the root %q (%s), which others trust: neither the Secrets nor the machine have its keys any more: "+
-			"put the Secrets back, or make another HostService for a new authority", known[0].Subject.CommonName, stepca.Fingerprint(known[0]))
+			"put the Secrets back, or delete the HostService and make it anew for another authority", known[0].Subject.CommonName, stepca.Fingerprint(known[0]))
 	}
 	for _, part := range []vaultPart{rootKeyPart, intermediatePart} {
 		if a.vault.has(part) {

@@ -75,7 +75,7 @@ func TestAuthorityMoves(t *testing.T) {
 		"all lost, and the machine": {"no other root is made behind everybody's back", func(st *caStage) {
 			st.secrets = nil
 			st.knows(keys.root)
-		}, []string{"AuthorityLost: keep the root \"ca Root CA\" (" + print(keys.root) + "), which others trust: neither the Secrets nor the machine have its keys any more: put the Secrets back, or make another HostService for a new authority"}},
+		}, []string{"AuthorityLost: keep the root \"ca Root CA\" (" + print(keys.root) + "), which others trust: neither the Secrets nor the machine have its keys any more: put the Secrets back, or delete the HostService and make it anew for another authority"}},
 		"intermediate and root key lost": {"nothing can sign", func(st *caStage) {
 			delete(st.secrets, rootKeyPart)
 			delete(st.secrets, intermediatePart)
