@@ -4,7 +4,8 @@
 // Package machine simulates a Debian machine in memory: files with owner, group,
 // mode and links, a shell with the programs that scripts of this project may
 // use, packages, systemd units and a journal, and the services dnsmasq, NFS
-// (kernel and Ganesha) and mounts, which behave by the machine's own files.
+// (kernel and Ganesha), mounts, step-ca (a real authority) and nginx, which behave
+// by the machine's own files. Programs that listen are reached by Dial.
 //
 // Nothing of the computer that runs the simulator is read, changed or started:
 // an unknown program ends with 127. Machines of one Network know each other by
