@@ -39,6 +39,8 @@ const (
 const (
 	soon    = time.Second
 	shortly = 10 * time.Second
+	// working is how soon a job of the machine is looked at, such as an installation.
+	working = 5 * time.Second
 	// Later is how soon something is looked at again that does not tell when it changes.
 	Later = 30 * time.Second
 )
@@ -51,7 +53,7 @@ func Failure(reason string, err error) error {
 	case machine.IsAway(err):
 		return reconcile.Wait(MachineAwayReason, shortly, err)
 	case errors.As(err, new(*machine.PendingError)):
-		return reconcile.Wait(reason, shortly, err)
+		return reconcile.Wait(reason, working, err)
 	case errors.As(err, new(*machine.ChangedError)):
 		return reconcile.Wait(ChangedReason, soon, err)
 	case errors.As(err, new(*machine.JobError)), errors.As(err, new(*machine.RefreshError)), errors.As(err, new(*machine.ProbeError)),
