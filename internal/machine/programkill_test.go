@@ -133,3 +133,45 @@ func TestDownloadIsKilled(t *testing.T) {
 		}
 	}
 }
+
+// TestRefreshKilledAndRefused kills a change, and has the next one fail before
+// it comes to its refreshes: what is made of the files is made of the old ones.
+func TestRefreshKilledAndRefused(t *testing.T) {
+	t.Parallel()
+	for n := 1; n < 200; n += 2 {
+		h := &hammer{}
+		w := newWorldAt(t, h.now, "app")
+		from, to := trusting("one", "b"), trusting("two", "c")
+		w.converge(from)
+		before := w.snapshot()
+		steps := w.plan(to)
+		h.strike(w, n, func() { _ = steps[0].Do(t.Context(), w.m) }) // how it ends is what the rest is about
+		if len(w.plan(to)) == 0 {
+			return // it had come to its end
+		}
+		to.Files = append(to.Files, File{Path: "/etc/app/last", Owner: "nosuch"})
+		if err := w.settle(to, w.planner(to)); err == nil || !strings.Contains(err.Error(), "invalid user") {
+			t.Fatalf("killed at write %d: %v", n, err)
+		}
+		if diff := changed(before, w.snapshot()); diff != "" {
+			t.Fatalf("killed at write %d (-before +after):\n%s", n, diff)
+		}
+	}
+	t.Error("the change has no end")
+}
+
+// TestDownloadIsExchanged has somebody write to what waits for its turn: it
+// does not get it.
+func TestDownloadIsExchanged(t *testing.T) {
+	w := newWorld(t, "app", "curl", "ca-certificates")
+	want := w.tooled("1")
+	step := w.ready(want, "make user")
+	w.sh("for f in /var/lib/phoenix/*/*.download; do echo evil >$f; done")
+	var moved *ChangedError
+	if err := step.Do(t.Context(), w.m); !errors.As(err, &moved) {
+		t.Errorf("%v", err)
+	}
+	if got := w.sh("cat /usr/local/bin/tool 2>/dev/null"); got != "" {
+		t.Errorf("it runs %q", got)
+	}
+}

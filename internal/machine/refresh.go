@@ -13,7 +13,7 @@ type ownedRefresh struct {
 	Argv []string `json:"refresh"`
 }
 
-// refreshes adds the command of a file that changes or goes.
+// addRefresh adds the command of a file that changes or goes.
 func (c *change) addRefresh(argv []string) {
 	known := slices.ContainsFunc(c.refreshes, func(r ownedRefresh) bool { return slices.Equal(r.Argv, argv) })
 	if len(argv) > 0 && !known {
@@ -24,7 +24,7 @@ func (c *change) addRefresh(argv []string) {
 // refresh is the command line of one. The program of files that go may have
 // gone before them; that of files that are wanted must be there.
 func (c *change) refresh(r ownedRefresh) string {
-	line := fmt.Sprintf("timeout %d %s", refreshPatience, words(r.Argv))
+	line := fmt.Sprintf("usual timeout %d %s", refreshPatience, words(r.Argv))
 	if slices.ContainsFunc(c.p.files, func(f goal) bool { return slices.Equal(f.Refresh, r.Argv) }) {
 		return line
 	}
@@ -38,7 +38,7 @@ func (c *change) undoRefreshes(s *script) {
 	}
 	s.line(`if [ -n "$refreshed" ]; then`)
 	for _, r := range c.refreshes {
-		s.line("perhaps timeout %d %s >/dev/null 2>&1 || undone=no", refreshPatience, words(r.Argv))
+		s.line("perhaps usual timeout %d %s >/dev/null 2>&1 || undone=no", refreshPatience, words(r.Argv))
 	}
 	s.line(":")
 	s.line("fi")

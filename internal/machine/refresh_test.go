@@ -59,6 +59,11 @@ func TestRefresh(t *testing.T) {
 	if diff := changed(before, w.snapshot()); diff != "" {
 		t.Errorf("(-before +after):\n%s", diff)
 	}
+	w.sh("rm /etc/app/bundle")
+	w.converge(trusting("one", "b"))
+	if got := w.sh("stat -c %a /etc/app/bundle"); got != "644\n" {
+		t.Errorf("what was made is closed to others: %s", got)
+	}
 }
 
 // TestRefreshIsUndone has it run again after the files were put back, whatever

@@ -77,12 +77,17 @@ restore() {
 		copy "$keep/$2.original" "$3" "$4" "$5" && into "$3" "$1"
 	fi
 }
+# usual COMMAND...: what others make is open to others as it would be without us
+usual() (
+	umask 022
+	"$@"
+)
 # account NAME HOME: a user of the system; a group of its name may be there without it
 account() {
 	if getent passwd "$1" >/dev/null; then return 0; fi
 	home=$2 with=--user-group
 	if getent group "$1" >/dev/null; then with="--gid $1"; fi
-	useradd --system $with --no-create-home --home-dir "$home" --shell /usr/sbin/nologin "$1"
+	usual useradd --system $with --no-create-home --home-dir "$home" --shell /usr/sbin/nologin "$1"
 }
 # perhaps COMMAND...: that there is no such program is no failure
 perhaps() { "$@" || [ $? -eq 127 ]; }
