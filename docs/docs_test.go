@@ -38,7 +38,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 		pages  []string
 		known  string // one of the words, so that an empty list does not pass
 	}{
-		"the loop":       {"they are the same for every kind", "../api/v1alpha1/conditions.go", []string{"guest.md", "host.md", "hostservice.md"}, "ApprovalRequired"},
+		"the loop":       {"they are the same for every kind", "../api/v1alpha1/conditions.go", []string{"certificate.md", "guest.md", "host.md", "hostservice.md"}, "ApprovalRequired"},
 		"Guest":          {"the page of the kind says what each means and what to do", "../controllers/guest/reason.go", []string{"guest.md"}, "ShrinkRefused"},
 		"Guest's failed": {"a task's failure has a reason of its own", "../controllers/guest/reason.go", []string{"guest.md"}, "CreateFailed"},
 		"Host":           {"the page of the kind says what each means and what to do", "../controllers/host/*.go", []string{"host.md"}, "HostKeyMismatch"},

@@ -70,10 +70,10 @@ func (k *Kind) Refs(s *v1alpha1.HostService) []reconcile.Ref {
 	if s.Spec.Firewall != nil {
 		return k.firewallRefs(s)
 	}
-	around := []reconcile.Ref{reconcile.Every("Guest"), reconcile.Every("HostService")}
 	if s.Spec.StepCA != nil {
-		around = append(around, stepCARefs(s)...)
+		return stepCARefs(s)
 	}
+	around := []reconcile.Ref{reconcile.Every("Guest"), reconcile.Every("HostService")}
 	if s.Spec.Nginx != nil {
 		around = append(around, nginxRefs(s)...)
 	}

@@ -197,10 +197,11 @@ func TestIntermediateExpires(t *testing.T) {
 	w.create(caService(func(s *v1alpha1.HostService) {
 		s.Spec.StepCA.Intermediate = &v1alpha1.AuthorityCertificate{Duration: &metav1.Duration{Duration: time.Hour}}
 	}))
-	s := w.ready("ca")
+	w.ready("ca")
 	offline := w.secret("root-key")
 	w.lose("root-key")
-	if s = w.ready("ca"); s.Status.StepCA.RootKey != "Away" {
+	s := w.ready("ca")
+	if s.Status.StepCA.RootKey != "Away" {
 		t.Errorf("status is %+v", s.Status.StepCA)
 	}
 	w.clock.SetTime(s.Status.StepCA.IntermediateRenewalTime.Time)
@@ -218,7 +219,7 @@ func TestIntermediateExpires(t *testing.T) {
 	w.clock.SetTime(s.Status.StepCA.IntermediateNotAfter.Time)
 	w.until("ca", "False AuthorityOver", how)
 	offline.ResourceVersion = ""
-	w.svcWorld.create(offline)
+	w.create(offline)
 	s = w.ready("ca")
 	if got := svcCondition(s, v1alpha1.IntermediateExpiringCondition); got != "none" || w.trusts(w.chain("root")...) != nil {
 		t.Errorf("IntermediateExpiring is %q after the renewal", got)

@@ -191,7 +191,7 @@ func TestLostAuthorityIsNotReplaced(t *testing.T) {
 		t.Errorf("Serving is %q, and the roots %+v", got, s.Status.StepCA.Roots)
 	}
 	key.ResourceVersion = ""
-	w.svcWorld.create(key)
+	w.create(key)
 	w.ready("ca")
 	if w.root() != before {
 		t.Error("the root is another one, although its key was put back")
@@ -229,8 +229,8 @@ func TestImportedAuthority(t *testing.T) {
 	secret := func(part string, data map[string][]byte) *corev1.Secret {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: svcNamespace, Name: "ca-" + part}, Data: data}
 	}
-	w.svcWorld.create(secret("root", map[string][]byte{"tls.crt": root.CertificatePEM}))
-	w.svcWorld.create(secret("intermediate", map[string][]byte{"tls.crt": pair.CertificatePEM, "tls.key": root.KeyPEM}))
+	w.create(secret("root", map[string][]byte{"tls.crt": root.CertificatePEM}))
+	w.create(secret("intermediate", map[string][]byte{"tls.crt": pair.CertificatePEM, "tls.key": root.KeyPEM}))
 	writes := w.sim.Writes()
 	w.create(caService(func(s *v1alpha1.HostService) { s.Spec.StepCA.RootGeneration = 3 }))
 	w.until("ca", "False SecretInvalid", "Secret ca-intermediate: match key")

@@ -45,12 +45,21 @@ const (
 	provisionerName = "phoenix"
 )
 
-// stepCARefs: beside the machine, the Secrets with the keys, the machines that trust the authority, and the Certificates
-// under it. Nothing waits for any of these.
+// stepCARefs: all work goes through the Guest; the Secrets with the keys, and other services, are followed. Who trusts the
+// authority, and what is under it, matters only while a root is replaced: else a site with many Certificates would have it
+// looked at all the time. Nothing waits for any of these.
 func stepCARefs(s *v1alpha1.HostService) []reconcile.Ref {
-	refs := []reconcile.Ref{reconcile.Every("Host"), reconcile.Every("Certificate")}
+	refs := []reconcile.Ref{reconcile.Every("HostService")}
+	if s.Spec.GuestRef != nil {
+		through := reconcile.Through("Guest", s.Spec.GuestRef.Name, v1alpha1.ReachableCondition)
+		through.Vanishes = true
+		refs = append(refs, through)
+	}
 	for _, part := range vaultParts {
 		refs = append(refs, reconcile.Soft("Secret", part.of(s.Name)))
+	}
+	if status := s.Status.StepCA; status != nil && len(status.Roots) > 1 {
+		refs = append(refs, reconcile.Every("Guest"), reconcile.Every("Host"), reconcile.Every("Certificate"))
 	}
 	return refs
 }

@@ -26,7 +26,7 @@ const (
 	RemovingTrustReason   = "RemovingTrust"
 )
 
-// NoAddressReason: the Guest has no address yet, by which the authority would be reached.
+// NoAddressReason says that the Guest has no address yet, by which the authority would be reached.
 const NoAddressReason = "NoAddress"
 
 // Reasons of failures of an authority that are tried again.
@@ -41,7 +41,7 @@ const (
 	AuthorityAwayReason = "AuthorityAway"
 )
 
-// AuthorityExistsReason: the machine has an authority with another root.
+// AuthorityExistsReason says that the machine has an authority with another root.
 const AuthorityExistsReason = "AuthorityExists"
 
 // Reasons of the condition IntermediateExpiring.

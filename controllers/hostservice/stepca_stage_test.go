@@ -27,9 +27,9 @@ const year = 365 * 24 * time.Hour
 // caKeys are the keys of the tests: two roots with ten years each, the second one a year younger, and intermediates under
 // them with six years, so that they are due after four.
 type caKeys struct {
-	root, next, other                stepca.KeyPair
-	pair, pairOfNext, stranger, leaf stepca.KeyPair
-	jwk                              []byte
+	root, next, other          stepca.KeyPair
+	pair, pairOfNext, stranger stepca.KeyPair
+	jwk                        []byte
 }
 
 func newCAKeys(t *testing.T) caKeys {

@@ -125,22 +125,26 @@ func TestWholeSeconds(t *testing.T) {
 	}
 }
 
-// Nothing waits for what an authority looks at: not for who trusts it, not for its Secrets.
+// Nothing waits for what an authority looks at, and it looks at who trusts it only while a root is replaced.
 func TestAuthorityRefs(t *testing.T) {
-	refs := New(Config{}).Refs(testCA(nil))
-	var soft []string
-	for _, r := range refs {
-		if r.Condition != "" || r.Keeps || r.Needed {
-			if r.Kind != "Guest" || r.Name != "box" || !r.Vanishes {
+	secrets := []string{"Secret/ca-root", "Secret/ca-root-key", "Secret/ca-intermediate", "Secret/ca-provisioner"}
+	for roots, want := range map[int][]string{
+		1: append([]string{"HostService/"}, secrets...), 2: append(append([]string{"HostService/"}, secrets...), "Guest/", "Host/", "Certificate/"),
+	} {
+		s := testCA(nil)
+		s.Status.StepCA = &v1alpha1.StepCAStatus{Roots: make([]v1alpha1.RootStatus, roots)}
+		var soft []string
+		for _, r := range New(Config{}).Refs(s) {
+			switch {
+			case r.Condition == "" && !r.Keeps && !r.Needed:
+				soft = append(soft, r.Kind+"/"+r.Name)
+			case r.Kind != "Guest" || r.Name != "box" || !r.Vanishes || r.Condition != v1alpha1.ReachableCondition:
 				t.Errorf("it waits for %+v", r)
 			}
-			continue
 		}
-		soft = append(soft, r.Kind+"/"+r.Name)
-	}
-	want := []string{"Guest/", "HostService/", "Host/", "Certificate/", "Secret/ca-root", "Secret/ca-root-key", "Secret/ca-intermediate", "Secret/ca-provisioner"}
-	if diff := cmp.Diff(want, soft); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+		if diff := cmp.Diff(want, soft); diff != "" {
+			t.Errorf("%d roots (-want +got):\n%s", roots, diff)
+		}
 	}
 }
 
