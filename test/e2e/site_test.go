@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
@@ -27,7 +29,8 @@ import (
 var reference = map[int]string{101: "10.0.0.153", 102: "10.0.0.12", 103: "10.0.0.10", 1001: "10.0.0.111", 1002: "10.0.0.102"}
 
 // TestReferenceSite brings the reference site up while the manager is killed at every write, then loses the whole control
-// plane: a new one with the same YAML finds everything and changes nothing. No secret shows on the way.
+// plane: a new one with the same YAML, and the keys that were made on the way, finds everything and changes nothing. No
+// secret shows.
 func TestReferenceSite(t *testing.T) {
 	w := open(t, pve.Options{})
 	if err := w.ApplySamples(context.Background(), samples); err != nil {
@@ -40,8 +43,9 @@ func TestReferenceSite(t *testing.T) {
 	before, changes := w.Site.Guests(), w.changesInside()
 
 	fresh := open(t, pve.Options{})
-	fresh.Site, w.Site = w.Site, fresh.Site
+	fresh.SwapSites(w.World)
 	fresh.Site.ForgetRequests()
+	fresh.restoreKeys(w)
 	if err := fresh.ApplySamples(context.Background(), samples); err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +62,33 @@ func TestReferenceSite(t *testing.T) {
 		t.Errorf("a new control plane changed guests (-before +after):\n%s", diff)
 	}
 	fresh.noSecrets()
+}
+
+// restoreKeys brings the Secrets that Phoenix made for another control plane, as its backup has them.
+func (w *theatre) restoreKeys(from *theatre) {
+	w.Helper()
+	keys := from.keys()
+	if len(keys) != 8 {
+		w.Errorf("%d Secrets with keys, want those of an authority and of four Certificates", len(keys))
+	}
+	for _, s := range keys {
+		s.ObjectMeta = metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, Annotations: s.Annotations}
+		if err := w.Client.Create(context.Background(), &s); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+// keys are the Secrets that Phoenix made: those of the authority and those of the Certificates.
+func (w *theatre) keys() []corev1.Secret {
+	w.Helper()
+	var list corev1.SecretList
+	if err := w.Client.List(context.Background(), &list, client.InNamespace(world.Namespace)); err != nil {
+		w.Fatal(err)
+	}
+	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool {
+		return s.Annotations["phoenix-hypervisor.io/authority"] == "" && s.Annotations["phoenix-hypervisor.io/certificate"] == ""
+	})
 }
 
 // changesInside counts what was changed on the node and in the guests.
@@ -169,7 +200,7 @@ func (w *theatre) isReference() {
 	}
 }
 
-// noSecrets looks for the token and the SSH key wherever somebody without access to Secrets may look.
+// noSecrets looks for the token, the SSH key and every key that was made wherever somebody without access to Secrets may look.
 func (w *theatre) noSecrets() {
 	w.Helper()
 	places := map[string]string{}
@@ -179,7 +210,7 @@ func (w *theatre) noSecrets() {
 	}
 	places["the manager's log"] = string(log)
 	for name, list := range map[string]client.ObjectList{
-		"Hosts": &v1alpha1.HostList{}, "Guests": &v1alpha1.GuestList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
+		"Hosts": &v1alpha1.HostList{}, "Guests": &v1alpha1.GuestList{}, "HostServices": &v1alpha1.HostServiceList{}, "Certificates": &v1alpha1.CertificateList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
 	} {
 		if err := w.Client.List(context.Background(), list); err != nil {
 			w.Fatal(err)
@@ -194,12 +225,24 @@ func (w *theatre) noSecrets() {
 		places[fmt.Sprintf("guest %d", g.VMID)] = g.Config
 	}
 	key := strings.Split(string(w.Site.SSH[0].ClientKeyPEM), "\n")
+	hidden := map[string]string{"the token": w.Site.TokenSecret, "the SSH key": key[len(key)/2]}
+	for _, s := range w.keys() {
+		for entry, data := range s.Data {
+			switch line := strings.Split(string(data), "\n"); {
+			case entry == "tls.key":
+				hidden[s.Name] = line[1]
+			case entry == "jwk.json":
+				_, d, _ := strings.Cut(string(data), `"d":"`)
+				hidden[s.Name], _, _ = strings.Cut(d, `"`)
+			}
+		}
+	}
 	for place, text := range places {
 		if len(text) == 0 {
 			w.Errorf("nothing in %s", place)
 		}
-		for what, secret := range map[string]string{"the token": w.Site.TokenSecret, "the SSH key": key[len(key)/2]} {
-			if strings.Contains(text, secret) {
+		for what, secret := range hidden {
+			if secret == "" || strings.Contains(text, secret) {
 				w.Errorf("%s shows %s", place, what)
 			}
 		}

@@ -111,6 +111,13 @@ func Start(ctx context.Context, o Options) (*World, error) {
 	return w, w.authorise(ctx)
 }
 
+// SwapSites exchanges the sites of two worlds: a new control plane meets a site that another one has made.
+func (w *World) SwapSites(other *World) {
+	w.Site, other.Site = other.Site, w.Site
+	w.proxy, other.proxy = other.proxy, w.proxy
+	w.mirror, other.mirror = other.mirror, w.mirror
+}
+
 // startSite starts a simulated site with a way to its machines, and one from them to what they download.
 func (w *World) startSite(ctx context.Context) error {
 	if w.opts.Site.Web == nil {

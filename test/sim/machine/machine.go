@@ -55,6 +55,7 @@ type Machine struct {
 
 	writes atomic.Int64
 	pids   atomic.Int64
+	shells sync.Map     // numbers of the shells that run
 	offset atomic.Int64 // of the clock, see Advance
 	faults faults
 	dpkg   dpkgLock

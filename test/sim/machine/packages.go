@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -323,6 +324,11 @@ func (f procFiles) text(name string) (string, bool) {
 func (f procFiles) Lstat(name string) (Info, error) {
 	if text, ok := f.text(name); ok {
 		return Info{Base: path.Base(name), Perm: 0o444, Length: int64(len(text))}, nil
+	}
+	if pid, err := strconv.ParseInt(name[1:], 10, 64); err == nil {
+		if _, runs := f.m.shells.Load(pid); runs {
+			return Info{Base: path.Base(name), Perm: fs.ModeDir | 0o555}, nil
+		}
 	}
 	for _, known := range []string{"/mounts", "/self/mounts", "/sys/kernel/random/boot_id", "/version"} {
 		if name == "/" || strings.HasPrefix(known, name+"/") {

@@ -104,6 +104,8 @@ func setFlags(flags string) []string {
 // before a syntax error has run.
 func (sh *shell) interpret(script, zero string, params []string) int {
 	p := sh.p
+	p.M.shells.Store(p.pid, true)
+	defer p.M.shells.Delete(p.pid)
 	stdin, closeStdin := sh.stdin()
 	defer closeStdin()
 	runner, err := interp.New(append(sh.handlers(zero, stdin), interp.Params(params...))...)

@@ -53,6 +53,7 @@ func TestTransientUnits(t *testing.T) {
 	m := booted(t, machine.Options{})
 	release := m.Hold("/usr/bin/sh *hold-me*")
 	play(t, m, []script{
+		{"a shell that runs stands in /proc, and no other", "[ -d /proc/$$ ] && echo runs; other=$(sh -c 'echo $$'); [ -d /proc/$other ] || echo over", "", "runs\nover\n", "", 0},
 		{"a job in the background", "systemd-run --quiet --unit=phoenix-1 --collect sh -c 'echo hold-me; echo done > /var/tmp/done'; systemctl is-active phoenix-1; cat /var/tmp/done", "", "active\n",
 			"cat: /var/tmp/done: No such file or directory\n", 1},
 		{"its name is taken", "systemd-run --unit=phoenix-1 true", "", "", "Failed to start transient service unit: Unit phoenix-1.service already exists.\n", 1},
