@@ -328,6 +328,9 @@ func runReadlink(_ context.Context, p *Process) int {
 
 // link reads a link, or finds where a path leads to in the end.
 func (p *Process) link(name string, canonical, existing bool) (string, error) {
+	if name == "/proc/self/cwd" {
+		return p.M.resolve(p.abs("."), true)
+	}
 	if !canonical {
 		info, err := p.M.lstat(p.abs(name))
 		if err == nil && info.Target == "" {

@@ -45,6 +45,7 @@ func TestShell(t *testing.T) {
 		{"a file that is a script", "printf '#!/bin/sh\\necho $1\\n' > /usr/local/bin/mine; chmod 755 /usr/local/bin/mine; mine x; /usr/local/bin/mine y", "", "x\ny\n", "", 0},
 		{"a file without the permission", "printf '#!/bin/sh\\n' > /root/s; /root/s", "", "", "/root/s: Permission denied\n", 126},
 		{"where programs are", "command -v sh stat; command -v dig || echo none", "", "/usr/bin/sh\n/usr/bin/stat\nnone\n", "", 0},
+		{"where one is", "mkdir /srv/there && ln -s /srv/there /srv/here && cd /srv/here && readlink /proc/self/cwd", "", "/srv/there\n", "", 0},
 		{"links of folders", "readlink -f /bin/sh; cat /var/run/none", "", "/usr/bin/sh\n", "cat: /var/run/none: No such file or directory\n", 1},
 		{"what a program's environment is", "env -i A=1 env; sh -c 'x=1; export y=2; env' | grep -c SIM_", "", "A=1\n0\n", "", 1},
 		{"timeout", "timeout 0.05 sleep 5; echo $?", "", "124\n", "", 0},
