@@ -28,27 +28,27 @@ type mounts struct {
 }
 
 // readMounts looks into a VM that runs and can be reached, if its spec has or had nfsMounts: in one round trip.
-func (k *Kind) readMounts(ctx context.Context, g *v1alpha1.Guest, seen *Seen) {
+func (k *Kind) readMounts(ctx context.Context, g *v1alpha1.Guest, seen *Seen) *mounts {
 	declared := len(g.Spec.NFSMounts) > 0
 	switch {
 	case !declared && !seen.mark.mounts, !g.DeletionTimestamp.IsZero(), g.Spec.Type != v1alpha1.GuestVM:
-		return
+		return nil
 	case !seen.enterable(g):
-		return
+		return nil
 	}
 	for _, m := range g.Spec.NFSMounts {
 		if unmountable("", m.Export, seen.exports[m.Export]) != nil {
-			return // what is mounted stays until all of it is known
+			return nil // what is mounted stays until all of it is known
 		}
 	}
 	found := &mounts{
 		owner: machine.Owner(seen.owner.id + "/Guest/" + seen.owner.guest),
 		want:  mountState(g.Spec.NFSMounts, seen.exports),
 	}
-	seen.mounts = found
 	if found.vm, found.err = k.enter(ctx, g, seen); found.err == nil {
 		found.seen, found.err = found.vm.Observe(ctx, found.owner, found.want)
 	}
+	return found
 }
 
 // cleared says that nothing of nfsMounts is left in the VM.

@@ -64,9 +64,12 @@ func (k *Kind) Observe(ctx context.Context, g *v1alpha1.Guest) (Seen, error) {
 // lookInside looks at what the guest's machine has: all at once, so that it travels as one script.
 func (k *Kind) lookInside(ctx context.Context, g *v1alpha1.Guest, seen *Seen) {
 	var looks sync.WaitGroup
-	looks.Go(func() { k.readMounts(ctx, g, seen) })
-	looks.Go(func() { k.readTrust(ctx, g, seen) })
+	var m *mounts
+	var r *roots
+	looks.Go(func() { m = k.readMounts(ctx, g, seen) })
+	looks.Go(func() { r = k.readTrust(ctx, g, seen) })
 	looks.Wait()
+	seen.mounts, seen.trust = m, r
 }
 
 // read reads what the configuration does not say: what waits for a restart, power, addresses.

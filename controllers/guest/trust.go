@@ -26,23 +26,21 @@ type roots struct {
 }
 
 // readTrust looks into a guest that runs and can be reached, if its spec has or had trustAuthorities.
-func (k *Kind) readTrust(ctx context.Context, g *v1alpha1.Guest, seen *Seen) {
+func (k *Kind) readTrust(ctx context.Context, g *v1alpha1.Guest, seen *Seen) *roots {
 	declared := len(g.Spec.TrustAuthorities) > 0
 	if !declared && !seen.mark.trust || !g.DeletionTimestamp.IsZero() || !seen.enterable(g) {
-		return
+		return nil
 	}
-	found := &roots{}
-	seen.trust = found
 	inside, err := k.enter(ctx, g, seen)
 	if err != nil {
-		found.err = err
-		return
+		return &roots{err: err}
 	}
-	found.store, found.err = k.Authorities.Look(ctx, g.Namespace, g.Spec.TrustAuthorities, authority.Place{
+	store, err := k.Authorities.Look(ctx, g.Namespace, g.Spec.TrustAuthorities, authority.Place{
 		Name: fmt.Sprintf("%s %d", nounOf(seen.ref.Type), seen.ref.VMID), Machine: inside,
 		Owner: machine.Owner(seen.owner.id + "/Guest/" + seen.owner.guest + "/trust"),
 		Adopt: g.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned,
 	})
+	return &roots{store, err}
 }
 
 // enterable says whether it can be expected that a guest is worked in.

@@ -91,7 +91,7 @@ func (k *Kind) Observe(ctx context.Context, host *v1alpha1.Host) (Seen, error) {
 func (k *Kind) part(ctx context.Context, host *v1alpha1.Host) (Seen, error) {
 	looking, cancel := context.WithTimeout(ctx, partingTimeout)
 	defer cancel()
-	seen, _, _ := k.observe(looking, host) //nolint:errcheck // as above
+	seen, _, _ := k.observe(looking, host)
 	var err error
 	if seen.trust, err = k.readTrust(ctx, host, nil); err != nil {
 		return seen, err

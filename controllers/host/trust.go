@@ -152,10 +152,9 @@ func worst(list []error) error {
 	slices.SortStableFunc(list, func(a, b error) int { return rank(a) - rank(b) })
 	var all error
 	for _, err := range list {
-		switch one := outcome(err); {
-		case all == nil:
+		if one := outcome(err); all == nil {
 			all = one
-		default:
+		} else {
 			all = fmt.Errorf("%w; %w", all, one)
 		}
 	}

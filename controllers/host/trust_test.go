@@ -237,7 +237,7 @@ func TestTrust(t *testing.T) {
 	s.shell("pve2", "rm /usr/local/share/ca-certificates/phoenix-*.crt; update-ca-certificates")
 	s.ready()
 	s.authority(s.two, s.one)
-	host = s.until("both are trusted", says(v1alpha1.TrustedCondition, "True Trusted", s.one.fingerprint, s.two.fingerprint))
+	s.until("both are trusted", says(v1alpha1.TrustedCondition, "True Trusted", s.one.fingerprint, s.two.fingerprint))
 	s.authority(s.two)
 	s.ready()
 	if diff := cmp.Diff([]string{"", "pve1 pve2"}, []string{s.trusts(s.one), s.trusts(s.two)}); diff != "" {
