@@ -66,7 +66,7 @@ func (s shell) Run(ctx context.Context, argv []string, stdin []byte) (machine.Re
 
 // fetchRoot asks a step-ca for its root with a fingerprint.
 func (h *house) fetchRoot(ctx context.Context, url, fingerprint string) (*x509.Certificate, error) {
-	return stepca.Root(ctx, stepca.Dial(h.opts.Dial), url, fingerprint)
+	return stepca.Root(ctx, h.opts.Dial, url, fingerprint)
 }
 
 // firewall is a Host's site as its firewall needs it.

@@ -171,10 +171,11 @@ func (s Seen) rootOf(m *material) string {
 	if s.secret != nil {
 		known = append(known, s.secret.roots...)
 	}
-	if root := rootOf(m.chain, known); root != nil {
-		return stepca.Fingerprint(root)
+	root, err := stepca.RootOf(m.chain, known)
+	if err != nil {
+		return ""
 	}
-	return ""
+	return stepca.Fingerprint(root)
 }
 
 // issuedUsages are what a certificate may be used for.

@@ -39,6 +39,7 @@ type fakeCA struct {
 	usages       []x509.ExtKeyUsage
 	fault        error
 	lost         bool // the next answer does not arrive
+	forgot       bool // what it signed: no certificate is a proof
 	refusesNames bool
 
 	signed, renewed, requests int
@@ -211,8 +212,8 @@ func (c *caClient) Renew(_ context.Context, chainPEM, keyPEM []byte) ([]byte, er
 	if c.revoked[stepca.Serial(old)] {
 		return nil, c.fail(stepca.Revoked, "certificate has been revoked")
 	}
-	if !c.clock.Now().Before(old.NotAfter) {
-		return nil, c.fail(stepca.Unauthorized, "the certificate is over")
+	if !c.clock.Now().Before(old.NotAfter) || !stepca.Renewable(old) || c.forgot {
+		return nil, c.fail(stepca.Unauthorized, "the certificate is no proof")
 	}
 	c.renewed++
 	return c.issue(&x509.Certificate{

@@ -273,11 +273,10 @@ func TestProbeOnly(t *testing.T) {
 		t.Errorf("deliveries are %+v", c.Status.Deliveries)
 	}
 	w.quiet("site")
-	passes := 0
 	old := w.serial("site-tls")
 	w.renew()
 	w.until("site", "False NotServed", "10.0.0.14:443 still serves certificate "+old+" (*.phoenix.lan) for \"www.phoenix.lan\"")
-	passes = w.live("site", time.Hour)
+	passes := w.live("site", time.Hour)
 	if passes > 40 {
 		t.Errorf("%d passes in an hour over a server that shows another certificate", passes)
 	}
@@ -289,7 +288,7 @@ func TestPathsOfAHost(t *testing.T) {
 	w := newWorld(t)
 	writes := w.machines["phoenix"].Writes()
 	w.declare("site", deliverTo(toNode("/etc/ssl/site-else/both.pem"), toAPI()))
-	c := w.until("site", "False PathNotAllowed", "Host/phoenix does not allow to put a certificate at /etc/ssl/site-else/both.pem: add the directory to allow.certificatePaths")
+	c := w.until("site", "False PathNotAllowed", "deliver to /etc/ssl/site-else/both.pem: Host/phoenix does not allow it: add the directory to allow.certificatePaths")
 	w.has("api")
 	w.says(c, v1alpha1.IssuedCondition, "True Issued")
 	if w.machines["phoenix"].Writes() != writes {
@@ -356,7 +355,7 @@ func TestDeliveryRemoved(t *testing.T) {
 	w.machines["web"].set(true)
 	w.machines["api"].set(true)
 	w.edit("site", deliverTo(moved))
-	c = w.until("site", "False MachineAway")
+	w.until("site", "False MachineAway")
 	w.machines["web"].set(false)
 	c = w.until("site", "False MachineAway")
 	w.has("web")

@@ -114,7 +114,7 @@ func refused(t target, want machine.State) *problem {
 	for _, f := range want.Files {
 		if !slices.ContainsFunc(allowed, func(p string) bool { return f.Path == p || strings.HasPrefix(f.Path, p+"/") }) {
 			return &problem{reason: PathNotAllowedReason, after: refusedFor, failure: true, err: fmt.Errorf(
-				"Host/%s does not allow to put a certificate at %s: add the directory to allow.certificatePaths of the Host", t.hostObject.Name, f.Path)}
+				"deliver to %s: Host/%s does not allow it: add the directory to allow.certificatePaths of the Host", f.Path, t.hostObject.Name)}
 		}
 	}
 	return nil

@@ -21,10 +21,7 @@ func (k *Kind) issue(ctx context.Context, c *v1alpha1.Certificate, seen Seen, fo
 	fresh, err := k.obtain(ctx, c, &seen, found)
 	if err != nil {
 		p := k.issueProblem(seen, err)
-		if p.reason == RevokedReason {
-			revoked := seen.held().serial()
-			k.memory.change(name, func(known *remembered) { known.revoked = revoked })
-		}
+		k.noteRenewal(c, seen, found, p)
 		p = seen.overdue(k.memory.failed(name, theAuthority, seen.request(c), seen.now, p), found)
 		p.after = firstWait // what has nothing to do with the authority comes first
 		return outcome(c, p)
@@ -44,6 +41,22 @@ func (k *Kind) issue(ctx context.Context, c *v1alpha1.Certificate, seen Seen, fo
 	return k.write(ctx, c, seen, fresh)
 }
 
+// noteRenewal notes of a certificate that could not be renewed as it is that it need not be tried again.
+func (k *Kind) noteRenewal(c *v1alpha1.Certificate, seen Seen, found finding, p *problem) {
+	held := seen.held()
+	if !keepable(c, held, found) || !renewable(c, held, seen, found) {
+		return
+	}
+	k.memory.change(nameOf(c), func(known *remembered) {
+		switch p.reason {
+		case RevokedReason:
+			known.revoked = held.serial()
+		case UnauthorizedReason, RefusedReason:
+			known.unknown = held.serial()
+		}
+	})
+}
+
 func (k *Kind) issueProblem(seen Seen, err error) *problem {
 	if errors.Is(err, errNoProvisioner) {
 		return &problem{reason: ProvisionerMissingReason, failure: true, err: err}
@@ -59,7 +72,7 @@ func (k *Kind) obtain(ctx context.Context, c *v1alpha1.Certificate, seen *Seen, 
 	}
 	held := seen.held()
 	keep := keepable(c, held, found)
-	if keep && renewable(c, held, found) {
+	if keep && renewable(c, held, *seen, found) {
 		chain, err := ca.Renew(ctx, held.chainPEM(), held.keyPEM(false))
 		if err != nil {
 			return nil, err
@@ -69,7 +82,7 @@ func (k *Kind) obtain(ctx context.Context, c *v1alpha1.Certificate, seen *Seen, 
 	if seen.signer.err != nil {
 		return nil, seen.signer.err
 	}
-	key := crypto.Signer(nil)
+	var key crypto.Signer
 	if keep {
 		key = held.key
 	} else if key, err = stepca.NewKey(keyOf(c).algorithm, keyOf(c).size); err != nil {
@@ -89,11 +102,11 @@ func keepable(c *v1alpha1.Certificate, held *material, found finding) bool {
 }
 
 // renewable says whether the authority can renew the present certificate as it is.
-func renewable(c *v1alpha1.Certificate, held *material, found finding) bool {
+func renewable(c *v1alpha1.Certificate, held *material, seen Seen, found finding) bool {
 	if found.reason != ExpiringReason && found.reason != RequestedReason {
 		return false
 	}
-	return held.fits() && held.marks.Duration == durationText(c)
+	return held.fits() && stepca.Renewable(held.leaf()) && held.marks.Duration == durationText(c) && seen.memory.unknown != held.serial()
 }
 
 // durationText is how the Secret remembers what life was asked for.

@@ -23,20 +23,19 @@ import (
 )
 
 // lookAround looks at all machines and servers at once.
-func (k *Kind) lookAround(ctx context.Context, c *v1alpha1.Certificate, seen *Seen) error {
+func (k *Kind) lookAround(ctx context.Context, c *v1alpha1.Certificate, seen *Seen) {
 	if !seen.held().fits() {
-		return nil
+		return
 	}
 	seen.looked, seen.deliveries = true, deliveriesOf(c)
 	atOnce(seen.deliveries, func(d *delivery) { k.lookAt(ctx, c, *seen, d) })
 	gone := left(c, seen.deliveries)
 	atOnce(gone, func(d *delivery) { k.lookBackAt(ctx, c, seen.memory, d) })
 	seen.deliveries = append(seen.deliveries, gone...)
-	return nil
 }
 
 // lookBack looks at all machines that have or had files.
-func (k *Kind) lookBack(ctx context.Context, c *v1alpha1.Certificate, seen *Seen) error {
+func (k *Kind) lookBack(ctx context.Context, c *v1alpha1.Certificate, seen *Seen) {
 	seen.looked = true
 	for _, d := range deliveriesOf(c) {
 		if !d.files() {
@@ -52,7 +51,6 @@ func (k *Kind) lookBack(ctx context.Context, c *v1alpha1.Certificate, seen *Seen
 		d.spec = nil
 		k.lookBackAt(ctx, c, seen.memory, d)
 	})
-	return nil
 }
 
 func atOnce(all []*delivery, look func(*delivery)) {
@@ -150,6 +148,9 @@ func deliveryProblem(err error) *problem {
 	return machineProblem(err)
 }
 
+// maxSerial is how much of a serial number, which may be anybody's, the status takes.
+const maxSerial = 64
+
 // ask compares what a server shows with what it is to serve.
 func (k *Kind) ask(ctx context.Context, c *v1alpha1.Certificate, seen Seen, t target, d *delivery) {
 	probe, name := d.spec.Probe, serverName(c, d.spec.Probe)
@@ -165,6 +166,7 @@ func (k *Kind) ask(ctx context.Context, c *v1alpha1.Certificate, seen Seen, t ta
 		return
 	}
 	d.served = stepca.Serial(chain[0])
+	d.served = d.served[:min(len(d.served), maxSerial)]
 	if !chain[0].Equal(seen.held().leaf()) {
 		d.also(&problem{reason: NotServedReason, after: patience(c, seen.now), err: fmt.Errorf(
 			"%s still serves certificate %s (%s) for %q, not %s", address, d.served, chain[0].Subject.CommonName, name, seen.held().serial())})

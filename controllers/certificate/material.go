@@ -98,31 +98,3 @@ func (m marks) encode() string {
 	text, _ := json.Marshal(m)
 	return string(text)
 }
-
-// rootOf returns the root that a chain leads to; nil when it is none of those. Whether the certificate is over makes no
-// difference.
-func rootOf(chain, roots []*x509.Certificate) *x509.Certificate {
-	intermediates, from := x509.NewCertPool(), chain[0].NotBefore
-	for _, cert := range chain[1:] {
-		intermediates.AddCert(cert)
-		from = later(from, cert.NotBefore)
-	}
-	for _, root := range roots {
-		pool := x509.NewCertPool()
-		pool.AddCert(root)
-		_, err := chain[0].Verify(x509.VerifyOptions{
-			Roots: pool, Intermediates: intermediates, CurrentTime: later(from, root.NotBefore), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-		})
-		if err == nil {
-			return root
-		}
-	}
-	return nil
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
-}

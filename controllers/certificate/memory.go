@@ -28,6 +28,8 @@ type remembered struct {
 	fresh *material
 	// revoked is the serial of a certificate that the authority renews no more.
 	revoked string
+	// unknown is the serial of one that the authority does not take as a proof: it is signed anew with its key.
+	unknown string
 	tries   map[string]try
 }
 
@@ -66,7 +68,7 @@ func (m *memory) change(name types.NamespacedName, edit func(*remembered)) {
 		m.all[name] = known
 	}
 	edit(known)
-	if known.fresh == nil && known.revoked == "" && len(known.tries) == 0 {
+	if known.fresh == nil && known.revoked+known.unknown == "" && len(known.tries) == 0 {
 		delete(m.all, name)
 	}
 }

@@ -64,12 +64,14 @@ func (k *Kind) Observe(ctx context.Context, c *v1alpha1.Certificate) (Seen, erro
 	seen.known = true
 	k.meter(c, &seen)
 	if !c.DeletionTimestamp.IsZero() {
-		return seen, k.lookBack(ctx, c, &seen)
+		k.lookBack(ctx, c, &seen)
+		return seen, nil
 	}
 	if seen.secret.notOurs(c, seen.taken) != nil || len(k.planSecret(c, seen)) > 0 && c.Spec.Management != v1alpha1.ManagementObserve {
 		return seen, nil // machines come after the Secret
 	}
-	return seen, k.lookAround(ctx, c, &seen)
+	k.lookAround(ctx, c, &seen)
+	return seen, nil
 }
 
 // meter notes the times of what the Secret holds.

@@ -5,7 +5,6 @@ package certificate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
@@ -146,6 +145,6 @@ func (s Seen) overdue(p *problem, found finding) *problem {
 		what += "; the present one lives until " + stamp(held.life().end)
 	}
 	with := *p.about("certificate")
-	with.err = fmt.Errorf("%w; %s", p.err, errors.New(what))
+	with.err = fmt.Errorf("%w; %s", p.err, what)
 	return &with
 }

@@ -5,9 +5,9 @@ package certificate
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,16 +99,12 @@ func outcome(c *v1alpha1.Certificate, p *problem) error {
 // authorityProblem reads what an authority said. machine names where it runs.
 func authorityProblem(machine string, err error) *problem {
 	var e *stepca.Error
-	var invalid x509.CertificateInvalidError
-	switch {
-	case !errors.As(err, &e):
+	if !errors.As(err, &e) {
 		return &problem{reason: FailedReason, failure: true, err: err}
-	case e.ClockSkew != 0 && e.Kind == stepca.Unauthorized:
+	}
+	if e.ClockSkew != 0 && slices.Contains([]stepca.Kind{stepca.Unauthorized, stepca.Untrusted, stepca.Invalid}, e.Kind) {
 		return &problem{reason: ClockSkewReason, failure: true, err: fmt.Errorf(
-			"the clock of %s is %s: set it right, as one-time tokens live five minutes: %w", machine, apart(e.ClockSkew), err)}
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return &problem{reason: ClockSkewReason, failure: true, err: fmt.Errorf(
-			"the clock of %s differs from that of the manager: set it right: %w", machine, err)}
+			"the clock of %s is %s: set it right, as tokens and certificates go by it: %w", machine, apart(e.ClockSkew), err)}
 	}
 	return &problem{reason: authorityReasons[e.Kind], failure: true, err: err}
 }

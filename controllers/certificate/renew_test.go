@@ -168,7 +168,12 @@ func TestAuthorityAway(t *testing.T) {
 	w.live("site", 4*time.Hour)
 	c := w.until("site", "False AuthorityAway", "connection refused", "Expiring", "the present one lives until 2026-03-02T12:0")
 	w.says(c, v1alpha1.IssuedCondition, "True Issued")
-	w.live("site", 10*time.Hour)
+	version := w.get("site").ResourceVersion
+	w.live("site", 2*time.Hour)
+	if now := w.get("site").ResourceVersion; now != version {
+		t.Errorf("tries that fail as those before wrote the status: %s", condition(w.get("site"), v1alpha1.ReadyCondition))
+	}
+	w.live("site", 8*time.Hour)
 	c = w.until("site", "False AuthorityAway", "Expired")
 	w.says(c, v1alpha1.IssuedCondition, "False Expired")
 	w.live("site", 44*time.Hour)
@@ -278,6 +283,31 @@ func TestRevoked(t *testing.T) {
 		t.Error("a revoked certificate or its key is still there")
 	}
 	w.event("Normal Reissuing: issue certificate anew (Revoked")
+}
+
+// TestKeptKeyWithoutProof keeps the key although the certificate cannot be renewed as it is.
+func TestKeptKeyWithoutProof(t *testing.T) {
+	for reason, edit := range map[string]func(*fakeCA, *v1alpha1.Certificate){
+		"it is for servers alone": func(_ *fakeCA, c *v1alpha1.Certificate) {
+			c.Spec.Usages = []v1alpha1.KeyUsage{v1alpha1.UsageServerAuth}
+		},
+		"the authority forgot it": func(ca *fakeCA, _ *v1alpha1.Certificate) { ca.set(func(ca *fakeCA) { ca.forgot = true }) },
+	} {
+		t.Run(reason, func(t *testing.T) {
+			w := newWorld(t)
+			w.declare("site", func(c *v1alpha1.Certificate) {
+				c.Spec.PrivateKey = &v1alpha1.CertificateKey{RotationPolicy: v1alpha1.RotateNever}
+				edit(w.ca, c)
+			})
+			w.ready("site")
+			key := string(w.secret("site-tls").Data["tls.key"])
+			w.live("site", 40*time.Hour)
+			w.ready("site")
+			if w.ca.signed != 3 || w.ca.renewed != 0 || string(w.secret("site-tls").Data["tls.key"]) != key {
+				t.Errorf("%d were signed, %d renewed, the same key: %t", w.ca.signed, w.ca.renewed, string(w.secret("site-tls").Data["tls.key"]) == key)
+			}
+		})
+	}
 }
 
 // TestDurationOfAKeptKey takes effect although a renewal over mTLS keeps the life.

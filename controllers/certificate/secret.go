@@ -77,7 +77,7 @@ func appliedFields(managed []metav1.ManagedFieldsEntry) map[string]bool {
 				Annotations map[string]json.RawMessage `json:"f:annotations"`
 			} `json:"f:metadata"`
 		}
-		if json.Unmarshal(m.FieldsV1.Raw, &fields) != nil {
+		if json.Unmarshal(m.FieldsV1.GetRawBytes(), &fields) != nil {
 			continue
 		}
 		for part, names := range map[string]map[string]json.RawMessage{

@@ -248,7 +248,7 @@ func TestKeysStaySecret(t *testing.T) {
 	w.live("site", time.Hour)
 	note()
 	look()
-	outputs = append(outputs, w.events.all()...)
+	outputs = append(append(outputs, w.events.all()...), strings.Split(w.log.String(), "\n")...)
 	for _, m := range w.machines {
 		for _, c := range m.Commands() {
 			outputs = append(outputs, c.Line)

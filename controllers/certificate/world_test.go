@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,6 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/controllers/certificate"
@@ -364,9 +366,9 @@ func (w *world) serial(name string) string {
 // pass makes a pass over a Certificate, and returns when the next one is due by itself; 0: never.
 func (w *world) pass(name string) time.Duration {
 	w.Helper()
-	r, err := w.loop.Reconcile(w.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
+	ctx := log.IntoContext(w.Context(), funcr.New(func(prefix, args string) { fmt.Fprintln(&w.log, prefix, args) }, funcr.Options{Verbosity: 9}))
+	r, err := w.loop.Reconcile(ctx, ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
 	if err != nil && !strings.Contains(err.Error(), "terminal error") {
-		fmt.Fprintln(&w.log, err)
 		w.Fatalf("pass over %s: %v", name, err)
 	}
 	return r.RequeueAfter
