@@ -43,6 +43,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 		"Guest's failed": {"a task's failure has a reason of its own", "../controllers/guest/reason.go", []string{"guest.md"}, "CreateFailed"},
 		"Host":           {"the page of the kind says what each means and what to do", "../controllers/host/*.go", []string{"host.md"}, "HostKeyMismatch"},
 		"HostService":    {"the page of the kind says what each means and what to do", "../controllers/hostservice/*reason.go", []string{"hostservice.md"}, "RolledBack"},
+		"Certificate":    {"the page of the kind says what each means and what to do", "../controllers/certificate/reason.go", []string{"certificate.md"}, "SecretTaken"},
 		"trust":          {"Guests and Hosts say the same of it", "../controllers/authority/*.go", []string{"guest.md"}, "WaitingForAuthority"},
 		"Host's trust":   {"Guests and Hosts say the same of it", "../controllers/authority/*.go", []string{"host.md"}, "WaitingForAuthority"},
 		"Host's Secrets": {"what is wrong with a Secret is the Host's to say", "../controllers/site/config.go", []string{"host.md"}, "SecretMissing"},
@@ -195,6 +196,8 @@ func TestExamplesAreOfTheKinds(t *testing.T) {
 					into = &v1alpha1.Guest{}
 				case strings.Contains(text, "\nkind: Host\n"):
 					into = &v1alpha1.Host{}
+				case strings.Contains(text, "\nkind: Certificate\n"):
+					into = &v1alpha1.Certificate{}
 				case strings.Contains(text, "\nkind: HostService\n"):
 					into = &v1alpha1.HostService{}
 				default:
@@ -215,6 +218,7 @@ func TestExamplesAreOfTheKinds(t *testing.T) {
 // TestEveryFieldIsExplained looks for each field of a kind's spec and status, by the name that YAML gives it.
 func TestEveryFieldIsExplained(t *testing.T) {
 	for page, types := range map[string][]reflect.Type{
+		"certificate.md": {reflect.TypeFor[v1alpha1.CertificateSpec](), reflect.TypeFor[v1alpha1.CertificateStatus]()},
 		"guest.md":       {reflect.TypeFor[v1alpha1.GuestSpec](), reflect.TypeFor[v1alpha1.GuestStatus]()},
 		"hostservice.md": {reflect.TypeFor[v1alpha1.HostServiceSpec](), reflect.TypeFor[v1alpha1.HostServiceStatus]()},
 	} {
