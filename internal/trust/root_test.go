@@ -4,6 +4,10 @@
 package trust
 
 import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +93,34 @@ func TestState(t *testing.T) {
 		if !strings.HasSuffix(argv, path(r)+" /etc/ssl/certs/ca-certificates.crt") || !strings.Contains(got.Probes[i].Name, r.String()) {
 			t.Errorf("probe %d is %q %q, want the one of %s", i, got.Probes[i].Name, argv, r)
 		}
+	}
+}
+
+// TestInBundle runs the probe by the computer's own programs: it succeeds for a file that is in a bundle as it is.
+func TestInBundle(t *testing.T) {
+	one, two, three := newRoot(t, "One Root CA"), newRoot(t, "Two Root CA"), newRoot(t, "Three Root CA")
+	for name, tc := range map[string]struct {
+		reason       string
+		file, bundle []byte
+		ok           bool
+	}{
+		"in the middle": {"others stand around it", two.pem(), join(string(one.pem()), string(two.pem()), string(three.pem())), true},
+		"alone":         {"it is all", one.pem(), one.pem(), true},
+		"not in it":     {"another is", two.pem(), one.pem(), false},
+		"in part":       {"its end is missing", two.pem(), join(string(one.pem()), string(two.pem()[:300])), false},
+		"empty":         {"nothing is in everything", nil, one.pem(), false},
+		"no bundle":     {"nothing is in it", one.pem(), nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, all := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "bundle")
+			if err := errors.Join(os.WriteFile(file, tc.file, 0o600), os.WriteFile(all, tc.bundle, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), "sh", "-c", inBundle, "sh", file, all).CombinedOutput()
+			if (err == nil) != tc.ok {
+				t.Errorf("%s: %v %s", tc.reason, err, out)
+			}
+		})
 	}
 }
 
