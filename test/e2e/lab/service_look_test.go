@@ -119,29 +119,32 @@ func exports(r *reference) {
 
 // ports on which something listens, by machine. Of these, every guest's sshd may be reached by nobody.
 var ports = map[int][]int{
-	lab.Host: {53, 2049}, nginx: {22, 80}, traefik: {22, 80}, stepCA: {22, 443}, portainer: {22, 9443}, drphoenix: {22, 9001},
+	lab.Host: {53, 2049}, nginx: {22, 80, 443}, traefik: {22, 80}, stepCA: {22, 443}, portainer: {22, 9443}, drphoenix: {22, 9001},
 }
+
+// pretended are the ports of what no sample declares yet.
+var pretended = map[int]int{traefik: 80, portainer: 9443, drphoenix: 9001}
 
 // outsider stands for the client outside of the site.
 const outsider = -1
 
 // flows are the connections that are declared, and there are no others: what each machine reaches.
 var flows = map[int][]string{
-	outsider:  {"10.0.0.153:80"},
+	outsider:  {"10.0.0.153:443", "10.0.0.153:80"},
 	nginx:     {"10.0.0.10:443", "10.0.0.12:80", "10.0.0.13:53"},
-	traefik:   {"10.0.0.10:443", "10.0.0.111:9443", "10.0.0.13:53", "10.0.0.153:80"},
-	stepCA:    {"10.0.0.13:53", "10.0.0.153:80"},
-	portainer: {"10.0.0.10:443", "10.0.0.102:9001", "10.0.0.13:2049", "10.0.0.13:53", "10.0.0.153:80"},
-	drphoenix: {"10.0.0.10:443", "10.0.0.13:2049", "10.0.0.13:53", "10.0.0.153:80"},
+	traefik:   {"10.0.0.10:443", "10.0.0.111:9443", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
+	stepCA:    {"10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
+	portainer: {"10.0.0.10:443", "10.0.0.102:9001", "10.0.0.13:2049", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
+	drphoenix: {"10.0.0.10:443", "10.0.0.13:2049", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
 }
 
 // connections tries every connection between the machines.
 func connections(r *reference) {
 	t := r.T
+	for vmid, port := range pretended {
+		listen(t, vmid, port)
+	}
 	for vmid, open := range ports {
-		if vmid != lab.Host {
-			listen(t, vmid, open[1])
-		}
 		for _, port := range open {
 			here := fmt.Sprintf("%s:%d", addresses[vmid], port)
 			until(t, "somebody listens at "+here, func() error {
@@ -200,21 +203,25 @@ wait`
 	return slices.Sorted(strings.FieldsSeq(got.Stdout))
 }
 
-// idle proves that a look at what is in order writes nothing, neither on the machine nor to the object.
+// idle proves that a look at what is in order writes nothing, neither on the machines nor to the objects.
 func idle(r *reference) {
-	r.rest(services...)
-	const script = `find /etc /var/lib/phoenix /srv -xdev ! -path '/etc/pve/*' -printf '%p %y %m %u:%g %s %T@ %C@\n' | sort; find /etc /var/lib/phoenix -xdev -type f ! -path '/etc/pve/*' -exec sha256sum {} + | sort`
-	before, pve := inside(r.T, lab.Host, "sh", "-c", script), len(site.Site.Writes())
+	names := slices.Concat(entries, services)
+	r.rest(names...)
+	const script = `find /etc /var/lib/phoenix /srv /usr/local -xdev ! -path '/etc/pve/*' -printf '%p %y %m %u:%g %s %T@ %C@\n' | sort; find /etc /var/lib/phoenix -xdev -type f ! -path '/etc/pve/*' -exec sha256sum {} + | sort`
+	before, pve := map[int]string{}, len(site.Site.Writes())
+	for _, vmid := range []int{lab.Host, nginx, stepCA} {
+		before[vmid] = inside(r.T, vmid, "sh", "-c", script)
+	}
 	for round := range 3 {
 		passes, versions := map[string]int{}, map[string]string{}
-		for _, name := range services {
+		for _, name := range names {
 			passes[name] = r.passes(name)
 			r.look(name)
 		}
-		for _, name := range services {
+		for _, name := range names {
 			versions[name] = r.service(name).ResourceVersion
 		}
-		for _, name := range services {
+		for _, name := range names {
 			until(r.T, "Phoenix looks at "+name, func() error {
 				if n := r.passes(name); n <= passes[name] {
 					return fmt.Errorf("%d passes", n)
@@ -226,11 +233,13 @@ func idle(r *reference) {
 			}
 		}
 	}
-	same(r.T, "the host", before, inside(r.T, lab.Host, "sh", "-c", script))
+	for vmid, text := range before {
+		same(r.T, fmt.Sprintf("machine %d", vmid), text, inside(r.T, vmid, "sh", "-c", script))
+	}
 	if n := len(site.Site.Writes()) - pve; n > 0 {
 		r.Errorf("%d writes to the Proxmox API", n)
 	}
-	r.ready(services...)
+	r.ready(names...)
 }
 
 // same compares texts by line.
@@ -297,6 +306,7 @@ func hostState(t *testing.T) string {
 dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' dnsmasq nfs-ganesha nfs-ganesha-vfs bind9-dnsutils 2>/dev/null | grep ^i
 systemctl list-units --state=active,failed --plain --no-legend 'phoenix*' dnsmasq.service nfs-ganesha.service
 systemctl list-timers --plain --no-legend 'phoenix*'
+sha256sum /etc/ssl/certs/ca-certificates.crt; find /etc/ssl /usr/local/share | sort
 ss -lntuH | grep -E ':(53|2049) '; nft list ruleset; true`
 	return inside(t, lab.Host, "sh", "-c", script)
 }

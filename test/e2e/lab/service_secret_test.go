@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,6 +38,7 @@ type processes struct {
 	since time.Time
 	stop  chan struct{}
 	ended sync.WaitGroup
+	texts map[string]string // what is looked for
 	seen  map[string]string // by secret: where
 	looks int
 }
@@ -44,7 +46,8 @@ type processes struct {
 // watchProcesses looks at all processes again and again until the test ends.
 func watchProcesses(t *testing.T) *processes {
 	t.Helper()
-	p := &processes{since: time.Now(), stop: make(chan struct{}), seen: map[string]string{}}
+	p := &processes{since: time.Now(), stop: make(chan struct{}), seen: map[string]string{}, texts: secretTexts()}
+	maps.Copy(p.texts, keyTexts())
 	p.ended.Go(func() {
 		for {
 			p.look()
@@ -65,7 +68,7 @@ func (p *processes) look() {
 		found, _ := filepath.Glob("/proc/[0-9]*/" + file) // the pattern is right
 		for _, path := range found {
 			text, _ := os.ReadFile(path) // a process may end
-			for what, secret := range secretTexts() {
+			for what, secret := range p.texts {
 				if bytes.Contains(text, []byte(secret)) {
 					p.seen[what] = fmt.Sprintf("%s: %q", path, text)
 				}
@@ -138,7 +141,7 @@ func shown(r *reference) map[string]string {
 	places := map[string]string{"the manager's log": string(log)}
 	for name, list := range map[string]client.ObjectList{
 		"Hosts": &v1alpha1.HostList{}, "Guests": &v1alpha1.GuestList{}, "HostServices": &v1alpha1.HostServiceList{},
-		"events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
+		"Certificates": &v1alpha1.CertificateList{}, "ConfigMaps": &corev1.ConfigMapList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
 	} {
 		if err := r.Client.List(test, list); err != nil {
 			r.Fatal(err)

@@ -5,6 +5,7 @@ package lab
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,8 +16,11 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/test/lab"
 )
 
-// services of the samples.
+// services of the samples that run on the host.
 var services = []string{"dnsmasq", "nfs", "firewall"}
+
+// entries are the services of the samples that run in guests.
+var entries = []string{"step-ca", "nginx"}
 
 // TestServices brings the reference site up on real machines and then does to it what people and programs do: it asks,
 // reads, connects, edits by hand, breaks, kills. In the end everything is deleted, and the host is what it was.
@@ -24,10 +28,11 @@ func TestServices(t *testing.T) {
 	before := hostState(t)
 	watched := watchProcesses(t)
 	r := openSite(t, samples)
+	collected := collectKeys(t, r.Client)
 	r.declare(box("hand", hand, handAddress), box("fresh", fresh, freshAddress))
 	r.allReady()
 	fmt.Printf("    %-10s %5.1f s\n", "bring-up", time.Since(r.began).Seconds())
-	r.ready(services...)
+	r.ready(slices.Concat(entries, services)...)
 	var group errgroup.Group
 	for vmid, packages := range map[int][]string{
 		lab.Host: {"libnfs-utils"}, nginx: {"bind9-dnsutils"}, drphoenix: {"libnfs-utils"}, hand: {"dnsmasq", "bind9-dnsutils"}, fresh: {"libnfs-utils", "bind9-dnsutils"},
@@ -40,46 +45,57 @@ func TestServices(t *testing.T) {
 	r.part("names", names)
 	r.part("nfs", exports)
 	r.part("firewall", connections)
+	r.part("trust", trusting)
+	r.part("issued", issued)
 	r.part("idle", idle)
 	r.part("drift", drift)
 	r.part("exclusive", exclusive)
 	r.part("rollback", rollback)
 	r.part("by hand", byHand)
+	r.part("renewals", renewals)
+	r.part("rebuilt", rebuilt)
 	r.part("killed", killed)
 	r.part("secrets", func(r *reference) { secrets(r, watched) })
+	r.part("keys", func(r *reference) { keyMaterial(r, watched.since, collected) })
 	r.part("removal", func(r *reference) { removal(r, before) })
 }
 
 // removal deletes the site. The host is then what it was before.
 func removal(r *reference, before string) {
-	var guests v1alpha1.GuestList
-	if err := r.Client.List(test, &guests); err != nil {
-		r.Fatal(err)
-	}
-	var all []client.Object
-	for i := range guests.Items {
-		r.patch(&guests.Items[i], `{"spec":{"deletionPolicy":"Delete"}}`)
-		all = append(all, &guests.Items[i])
-	}
-	var found v1alpha1.HostServiceList
-	if err := r.Client.List(test, &found); err != nil {
-		r.Fatal(err)
-	}
-	for i := range found.Items {
-		all = append(all, &found.Items[i])
-	}
-	r.remove(all...)
-	var hosts v1alpha1.HostList
-	if err := r.Client.List(test, &hosts); err != nil {
-		r.Fatal(err)
-	}
-	for i := range hosts.Items {
-		r.remove(&hosts.Items[i])
-	}
+	r.removeAll()
 	if guests := site.Site.Guests(); len(guests) != 1 {
 		r.Errorf("%d guests are there, want the template alone", len(guests))
 	}
 	inside(r.T, lab.Host, "apt-get", "purge", "-y", "-qq", "libnfs-utils")
 	same(r.T, "the host", before, hostState(r.T))
 	rules(r.T, lab.Host)
+}
+
+// removeAll deletes every object, with what it stands for.
+func (r *reference) removeAll() {
+	r.Helper()
+	var guests v1alpha1.GuestList
+	var orders v1alpha1.CertificateList
+	var found v1alpha1.HostServiceList
+	var hosts v1alpha1.HostList
+	for _, list := range []client.ObjectList{&guests, &orders, &found, &hosts} {
+		if err := r.Client.List(test, list); err != nil {
+			r.Fatal(err)
+		}
+	}
+	var all []client.Object
+	for i := range guests.Items {
+		r.patch(&guests.Items[i], `{"spec":{"deletionPolicy":"Delete"}}`)
+		all = append(all, &guests.Items[i])
+	}
+	for i := range orders.Items {
+		all = append(all, &orders.Items[i])
+	}
+	for i := range found.Items {
+		all = append(all, &found.Items[i])
+	}
+	r.remove(all...)
+	for i := range hosts.Items {
+		r.remove(&hosts.Items[i])
+	}
 }
