@@ -110,6 +110,23 @@ func TestMissing(t *testing.T) {
 			held:   auditor(), version: "8.4.1",
 			want: []string{"VM.Monitor /vms/1001"},
 		},
+		"trusting VM on 9": {
+			reason: "its trust store is seen to through the agent, under Observe too",
+			spec:   "{type: VM, management: Observe, vmid: 1001, agent: true, trustAuthorities: [{serviceRef: {name: ca}}]}",
+			held:   auditor(), version: "9.2.11",
+			want: []string{"VM.GuestAgent.Audit /vms/1001", "VM.GuestAgent.Unrestricted /vms/1001"},
+		},
+		"trusting VM on 8": {
+			reason: "one privilege is for both there",
+			spec:   "{type: VM, management: Observe, vmid: 1001, agent: true, trustAuthorities: [{serviceRef: {name: ca}}]}",
+			held:   auditor(), version: "8.4.1",
+			want: []string{"VM.Monitor /vms/1001", "VM.Monitor /vms/1001"},
+		},
+		"trusting container": {
+			reason: "it is entered over SSH",
+			spec:   "{type: Container, management: Observe, vmid: 103, trustAuthorities: [{serviceRef: {name: ca}}]}",
+			held:   auditor(),
+		},
 		"observed": {
 			reason: "who only looks needs no privilege to write",
 			spec:   "{type: Container, management: Observe, vmid: 103, cores: 4}",
