@@ -122,8 +122,6 @@ func machineProblem(err error) *problem {
 	var (
 		pending *machine.PendingError
 		changed *machine.ChangedError
-		unit    *machine.UnitError
-		refused *machine.ValidateError
 		foreign *machine.ForeignError
 	)
 	switch {
@@ -133,10 +131,10 @@ func machineProblem(err error) *problem {
 		return &problem{reason: MachineBusyReason, after: busyFor, err: err}
 	case errors.As(err, &changed):
 		return &problem{reason: ChangedReason, after: firstWait, err: err}
-	case errors.As(err, &unit):
-		return &problem{reason: UnitFailedReason, after: lastWait, failure: true, err: undone(unit.Undone, err)}
-	case errors.As(err, &refused):
-		return &problem{reason: FailedReason, after: lastWait, failure: true, err: undone(refused.Undone, err)}
+	case errors.As(err, new(*machine.UnitError)):
+		return &problem{reason: UnitFailedReason, after: lastWait, failure: true, err: err}
+	case errors.As(err, new(*machine.ValidateError)):
+		return &problem{reason: FailedReason, after: lastWait, failure: true, err: err}
 	case errors.As(err, &foreign):
 		return &problem{reason: NotOwnedReason, after: refusedFor, failure: true, err: foreignHint(foreign, err)}
 	case errors.As(err, new(*machine.UnsupportedError)):
@@ -155,12 +153,4 @@ func foreignHint(e *machine.ForeignError, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: remove it, or set adoptionPolicy: IfUnowned to have it taken over", err)
-}
-
-// undone says first what matters most to those who use the service.
-func undone(u machine.Undone, err error) error {
-	if u.Complete {
-		return fmt.Errorf("rolled back: %w", err)
-	}
-	return fmt.Errorf("not rolled back in full: %w", err)
 }
