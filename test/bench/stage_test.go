@@ -41,20 +41,13 @@ type stage struct {
 // newStage makes a site and Host "site" for it. limits are the Host's; nil: the defaults.
 func newStage(b *testing.B, opts pve.Options, limits *v1alpha1.HostLimits) *stage {
 	b.Helper()
-	if err := startPlane(); err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	b.Cleanup(cancel)
-	server, err := pve.Start(ctx, opts)
+	s := emptyStage(b)
+	server, err := pve.Start(s.ctx, opts)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(server.Close)
-	s := &stage{B: b, ctx: ctx, site: server}
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "bench-"}}
-	s.create(ns)
-	s.namespace = ns.Name
+	s.site = server
 	s.secret("token", map[string]string{"tokenID": server.TokenID, "tokenSecret": server.TokenSecret})
 	host := &v1alpha1.Host{ObjectMeta: s.meta("site"), Spec: v1alpha1.HostSpec{
 		URL: server.URL, TLS: v1alpha1.HostTLS{Fingerprint: server.Fingerprint},
@@ -69,6 +62,21 @@ func newStage(b *testing.B, opts pve.Options, limits *v1alpha1.HostLimits) *stag
 		}
 	}
 	s.create(host)
+	return s
+}
+
+// emptyStage makes a namespace alone.
+func emptyStage(b *testing.B) *stage {
+	b.Helper()
+	if err := startPlane(); err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	b.Cleanup(cancel)
+	s := &stage{B: b, ctx: ctx}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "bench-"}}
+	s.create(ns)
+	s.namespace = ns.Name
 	return s
 }
 

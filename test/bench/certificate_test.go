@@ -1,0 +1,147 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/controllers"
+	"github.com/phoenix-hypervisor/phoenix/internal/stepca"
+)
+
+// orders is how many Certificates there are at once.
+const orders = 1000
+
+// BenchmarkCertificates has one authority issue many Certificates that are declared at once. The floor is the client alone, in a
+// loop, before and after.
+func BenchmarkCertificates(b *testing.B) {
+	for b.Loop() {
+		a := newAuthority(b)
+		s := emptyStage(b)
+		before, many := a.bare(orders, 1), a.bare(orders, 8)
+		s.order(a)
+		began := time.Now()
+		stop := s.manage(controllers.Options{})
+		issued := s.issued(began)
+		s.certified(began)
+		stop()
+		after := a.bare(orders, 1)
+		floor := (before + after) / 2
+		results.row(fmt.Sprintf("%d Certificates at once, signed a second", orders), []string{"Phoenix", "bare loop before", "and after", "bare loop, 8 at once", "ratio", "ratio to 8 at once"},
+			figure(issued), figure(before), figure(after), figure(many), fmt.Sprintf("%.2f", issued/floor), fmt.Sprintf("%.2f", issued/many))
+		b.ReportMetric(issued/floor, "ratio")
+		s.spread()
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// order declares the Certificates, which nobody sees to yet.
+func (s *stage) order(a *authority) {
+	s.Helper()
+	s.secret("provisioner", map[string]string{"jwk.json": string(a.provisioner.JWK)})
+	roots, err := stepca.ParseChain(a.root.CertificatePEM)
+	if err != nil {
+		s.Fatal(err)
+	}
+	for i := range orders {
+		name := fmt.Sprintf("c%04d", i)
+		s.create(&v1alpha1.Certificate{ObjectMeta: s.meta(name), Spec: v1alpha1.CertificateSpec{
+			Authority: v1alpha1.CertificateAuthority{
+				Outside:     &v1alpha1.OutsideAuthority{URL: a.url, Fingerprint: stepca.Fingerprint(roots[0])},
+				Provisioner: &v1alpha1.OutsideProvisioner{Name: a.provisioner.Name, KeySecretRef: v1alpha1.SecretKeyReference{Name: "provisioner", Key: "jwk.json"}},
+			},
+			SecretName: name + "-tls", DNSNames: []string{name + ".example.org"},
+		}})
+	}
+}
+
+// issued waits until all are issued, and returns how many a second that were, counted from the first one.
+func (s *stage) issued(began time.Time) float64 {
+	s.Helper()
+	var first time.Time
+	for end := time.Now().Add(patience); time.Now().Before(end); s.pause(20 * time.Millisecond) {
+		n := s.expiries()
+		if n > 0 && first.IsZero() {
+			first = time.Now()
+			s.Logf("the first after %s", first.Sub(began))
+		}
+		if n == orders {
+			return orders / time.Since(first).Seconds()
+		}
+	}
+	s.Fatalf("%d of %d are issued within %s", s.expiries(), orders, patience)
+	return 0
+}
+
+// expiries counts the certificates whose end the metrics tell.
+func (s *stage) expiries() int {
+	s.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "phoenix_certificate_not_after_timestamp_seconds" {
+			return len(f.GetMetric())
+		}
+	}
+	return 0
+}
+
+// certified waits until all are Ready.
+func (s *stage) certified(began time.Time) {
+	s.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); s.pause(time.Second) {
+		ready := 0
+		for _, c := range s.certificates() {
+			if meta.IsStatusConditionTrue(c.Status.Conditions, v1alpha1.ReadyCondition) {
+				ready++
+			}
+		}
+		if ready == orders {
+			s.Logf("all Ready after %s", time.Since(began))
+			return
+		}
+	}
+	s.Fatalf("not all are Ready within %s", patience)
+}
+
+func (s *stage) certificates() []v1alpha1.Certificate {
+	s.Helper()
+	var list v1alpha1.CertificateList
+	if err := kube.List(s.ctx, &list, client.InNamespace(s.namespace)); err != nil {
+		s.Fatal(err)
+	}
+	return list.Items
+}
+
+// spread shows how far apart the renewals of certificates that were issued at once are, in per cent of their life.
+func (s *stage) spread() {
+	s.Helper()
+	var at []float64
+	tenths := map[int]int{}
+	for _, c := range s.certificates() {
+		life := c.Status.NotAfter.Sub(c.Status.NotBefore.Time)
+		part := 100 * float64(c.Status.RenewalTime.Sub(c.Status.NotBefore.Time)) / float64(life)
+		at = append(at, part)
+		tenths[int(part*10)]++
+	}
+	slices.Sort(at)
+	busiest := 0
+	for _, n := range tenths {
+		busiest = max(busiest, n)
+	}
+	percent := func(v float64) string { return fmt.Sprintf("%.1f %%", v) }
+	results.row("When certificates that were issued at once are renewed, in their life", []string{"first", "median", "last", "in the busiest thousandth of a life"},
+		percent(at[0]), percent(at[len(at)/2]), percent(at[len(at)-1]), fmt.Sprintf("%d of %d", busiest, len(at)))
+	s.ReportMetric(at[len(at)-1]-at[0], "%-of-life")
+}
