@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -22,6 +23,17 @@ import (
 type Graph struct {
 	reader client.Reader
 	kinds  map[string]member
+
+	mu sync.Mutex
+	// memo is what objects referred to when they were last listed, by kind and namespace, and by name: every event asks for all of them.
+	memo map[types.NamespacedName]map[string]said
+}
+
+// said is what one version of an object refers to.
+type said struct {
+	uid     types.UID
+	version string
+	refs    []Ref
 }
 
 type member struct {
@@ -32,7 +44,7 @@ type member struct {
 
 // NewGraph makes an empty graph over a reader of the cache.
 func NewGraph(reader client.Reader) *Graph {
-	return &Graph{reader: reader, kinds: map[string]member{}}
+	return &Graph{reader: reader, kinds: map[string]member{}, memo: map[types.NamespacedName]map[string]said{}}
 }
 
 // Register adds a kind to the graph. It is called for every kind before the first pass of any.
@@ -86,16 +98,36 @@ func (g *Graph) in(ctx context.Context, namespace string) ([]node, error) {
 		if err := g.reader.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("list %s objects: %w", name, err)
 		}
-		err := meta.EachListItem(list, func(o runtime.Object) error {
-			obj := o.(Object)
-			nodes = append(nodes, node{name, obj, m.refs(obj)})
-			return nil
-		})
+		listed, err := g.nodesOf(types.NamespacedName{Namespace: namespace, Name: name}, m, list)
 		if err != nil {
 			return nil, err
 		}
+		nodes = append(nodes, listed...)
 	}
 	return nodes, nil
+}
+
+// nodesOf turns the list of a kind's objects in a namespace into nodes. What an object refers to is asked once a version.
+func (g *Graph) nodesOf(of types.NamespacedName, m member, list client.ObjectList) ([]node, error) {
+	g.mu.Lock()
+	before := g.memo[of]
+	g.mu.Unlock()
+	now := make(map[string]said, len(before))
+	var nodes []node
+	err := meta.EachListItem(list, func(o runtime.Object) error {
+		obj := o.(Object)
+		last := before[obj.GetName()]
+		if last.version == "" || last.version != obj.GetResourceVersion() || last.uid != obj.GetUID() {
+			last = said{obj.GetUID(), obj.GetResourceVersion(), m.refs(obj)}
+		}
+		now[obj.GetName()] = last
+		nodes = append(nodes, node{of.Name, obj, last.refs})
+		return nil
+	})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.memo[of] = now
+	return nodes, err
 }
 
 // referrers lists the objects that refer to the named one.

@@ -18,6 +18,7 @@ import (
 // refer makes the named Guests refer to others: "nginx": {Hard("Guest", "ca", "Reachable")}.
 func (w *world) refer(refs map[string][]Ref) {
 	w.kind.refs = func(g *v1alpha1.Guest) []Ref { return refs[g.Name] }
+	clear(w.holds.Graph.memo) // a real kind says the same of the same version
 }
 
 func dependsOn(names ...string) func(*v1alpha1.Guest) {
