@@ -16,7 +16,7 @@ type CertificateSpec struct {
 
 	// authority that signs it.
 	// +required
-	Authority CertificateAuthority `json:"authority,omitempty,omitzero"` //nolint:kubeapilinter // a rule of the struct asks for one of its fields
+	Authority CertificateAuthority `json:"authority,omitempty,omitzero"`
 	// secretName of the Secret of type kubernetes.io/tls that takes the key and the certificate. It cannot be changed.
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -33,7 +33,7 @@ type CertificateSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	CommonName string `json:"commonName,omitempty"`
-	// dnsNames; the first label may be *.
+	// dnsNames that it is for; the first label may be *.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -42,7 +42,7 @@ type CertificateSpec struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.all(n, n.matches('^([*][.])?([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])*[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))",message="dnsNames must be host names in lower case, for example www.phoenix.lan or *.phoenix.lan"
 	DNSNames []string `json:"dnsNames,omitempty"`
-	// ipAddresses.
+	// ipAddresses that it is for.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -51,7 +51,7 @@ type CertificateSpec struct {
 	// +kubebuilder:validation:items:MaxLength=45
 	// +kubebuilder:validation:XValidation:rule="self.all(a, isIP(a))",message="ipAddresses must be IP addresses, for example 10.0.0.153"
 	IPAddresses []string `json:"ipAddresses,omitempty"`
-	// uris, such as spiffe://phoenix.lan/nginx.
+	// uris that it is for, such as spiffe://phoenix.lan/nginx.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -60,7 +60,7 @@ type CertificateSpec struct {
 	// +kubebuilder:validation:items:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.all(u, isURL(u))",message="uris must be absolute, for example spiffe://phoenix.lan/nginx"
 	URIs []string `json:"uris,omitempty"`
-	// emailAddresses.
+	// emailAddresses that it is for.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -101,7 +101,7 @@ type CertificateSpec struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
-	DeliverTo []CertificateDelivery `json:"deliverTo,omitempty"` //nolint:kubeapilinter // a rule of the struct asks for one of its fields
+	DeliverTo []CertificateDelivery `json:"deliverTo,omitempty"`
 	// revokeOnDeletion revokes the certificate when this object is deleted with deletionPolicy Delete. Default: false.
 	// +optional
 	RevokeOnDeletion *bool `json:"revokeOnDeletion,omitempty"`
@@ -142,11 +142,11 @@ type SecretTemplate struct {
 	// labels of the Secret.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	Labels map[string]string `json:"labels,omitempty"` //nolint:kubeapilinter // labels are a map everywhere
+	Labels map[string]string `json:"labels,omitempty"`
 	// annotations of the Secret.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	Annotations map[string]string `json:"annotations,omitempty"` //nolint:kubeapilinter // annotations are a map everywhere
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // KeyAlgorithm of a private key.
@@ -413,7 +413,7 @@ type DeliveryStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name,omitempty"`
-	// machine, such as Host/phoenix or Guest/nginx.
+	// machine that has it, such as Host/phoenix or Guest/nginx.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=320

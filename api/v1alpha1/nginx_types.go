@@ -27,7 +27,7 @@ type Nginx struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:XValidation:rule="self.all(s, !has(s.names) || s.names.all(n, self.exists_one(o, has(o.names) && n in o.names)))",message="servers[].names must differ from each other: one name is served by one server"
-	Servers []NginxServer `json:"servers,omitempty"` //nolint:kubeapilinter // a rule of the struct asks for one of its fields
+	Servers []NginxServer `json:"servers,omitempty"`
 }
 
 // NginxServer is a set of names with their certificate.

@@ -36,7 +36,7 @@ type StepCADatabase string
 const (
 	// StepCABadger keeps it in files of the guest. It is the default.
 	StepCABadger StepCADatabase = "Badger"
-	// StepCANoDatabase keeps nothing: no ACME, no revocation, and a one-time token can be used again while it lives.
+	// StepCANoDatabase keeps nothing over a restart: no ACME, no revocation, and a one-time token can be used again after one.
 	StepCANoDatabase StepCADatabase = "None"
 )
 
@@ -77,7 +77,7 @@ type StepCA struct {
 	// intermediate says what the intermediate certificate is like. It is renewed when two thirds of its life are over.
 	// +optional
 	Intermediate *AuthorityCertificate `json:"intermediate,omitempty"`
-	// rootGeneration: add one to replace the root. Both roots are trusted until the last certificate of the old one is over.
+	// rootGeneration counts the roots: add one to replace the root. Both roots are trusted until the last certificate of the old one is over.
 	// Default: 1.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -96,7 +96,7 @@ type StepCA struct {
 
 // AuthorityCertificate says what a certificate of the authority itself is like.
 type AuthorityCertificate struct {
-	// commonName. Default: the HostService's name with "Root CA" or "Intermediate CA".
+	// commonName of the subject. Default: the HostService's name with "Root CA" or "Intermediate CA".
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

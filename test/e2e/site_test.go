@@ -228,10 +228,10 @@ func (w *theatre) noSecrets() {
 	hidden := map[string]string{"the token": w.Site.TokenSecret, "the SSH key": key[len(key)/2]}
 	for _, s := range w.keys() {
 		for entry, data := range s.Data {
-			switch line := strings.Split(string(data), "\n"); {
-			case entry == "tls.key":
-				hidden[s.Name] = line[1]
-			case entry == "jwk.json":
+			switch entry {
+			case "tls.key":
+				hidden[s.Name] = strings.Split(string(data), "\n")[1]
+			case "jwk.json":
 				_, d, _ := strings.Cut(string(data), `"d":"`)
 				hidden[s.Name], _, _ = strings.Cut(d, `"`)
 			}
