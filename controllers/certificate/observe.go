@@ -89,7 +89,8 @@ func (k *Kind) meter(c *v1alpha1.Certificate, seen *Seen) {
 // olderOf names an older Certificate with the same Secret. One that is being deleted gives it up.
 func (k *Kind) olderOf(ctx context.Context, c *v1alpha1.Certificate) (string, error) {
 	var list v1alpha1.CertificateList
-	err := k.Client.List(ctx, &list, client.InNamespace(c.Namespace), client.MatchingFields{BySecret: c.Spec.SecretName})
+	err := k.Client.List(ctx, &list, client.InNamespace(c.Namespace), client.MatchingFields{BySecret: c.Spec.SecretName},
+		client.DisableReadYourWritesConsistency) // nothing that we write counts here, and to wait for all of it takes long
 	if err != nil {
 		return "", fmt.Errorf("list Certificates of Secret/%s: %w", c.Spec.SecretName, err)
 	}

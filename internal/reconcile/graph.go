@@ -91,8 +91,13 @@ func (n node) key() string { return key(n.kind, n.obj.GetName()) }
 
 // in lists every object of a namespace with what it refers to. They may be the cache's own copies: read them only.
 func (g *Graph) in(ctx context.Context, namespace string) ([]node, error) {
+	return g.of(ctx, namespace, g.names())
+}
+
+// of is in for some kinds alone.
+func (g *Graph) of(ctx context.Context, namespace string, kinds []string) ([]node, error) {
 	var nodes []node
-	for _, name := range g.names() {
+	for _, name := range kinds {
 		m := g.kinds[name]
 		list := m.newList()
 		if err := g.reader.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
@@ -130,9 +135,9 @@ func (g *Graph) nodesOf(of types.NamespacedName, m member, list client.ObjectLis
 	return nodes, err
 }
 
-// referrers lists the objects that refer to the named one.
-func (g *Graph) referrers(ctx context.Context, kind, namespace, name string) ([]node, error) {
-	nodes, err := g.in(ctx, namespace)
+// referrers lists the objects of some kinds that refer to the named one.
+func (g *Graph) referrers(ctx context.Context, among []string, kind, namespace, name string) ([]node, error) {
+	nodes, err := g.of(ctx, namespace, among)
 	return slices.DeleteFunc(nodes, func(n node) bool {
 		return !slices.ContainsFunc(n.refs, func(r Ref) bool { return r.Kind == kind && (r.Name == name || r.Name == "") })
 	}), err

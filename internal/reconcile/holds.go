@@ -61,7 +61,7 @@ func (g *Graph) letGo(ctx context.Context, c client.Client, namespace, name, gon
 	if err != nil || secret == nil {
 		return err
 	}
-	referrers, err := g.referrers(ctx, "Secret", namespace, name)
+	referrers, err := g.referrers(ctx, g.names(), "Secret", namespace, name)
 	if err != nil {
 		return err
 	}

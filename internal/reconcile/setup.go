@@ -79,14 +79,14 @@ func fact() predicate.Predicate {
 // around re-queues the objects of the loop's kind that refer to what changed, or that it refers to and that wait for its end.
 func (l *Loop[T, S]) around(kind string) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, changed client.Object) []ctrlreconcile.Request {
-		nodes, err := l.Graph.referrers(ctx, kind, changed.GetNamespace(), changed.GetName())
+		nodes, err := l.Graph.referrers(ctx, []string{l.Name}, kind, changed.GetNamespace(), changed.GetName())
 		if err != nil {
 			log.FromContext(ctx).Error(err, "find what refers to a changed object", "kind", kind, "name", changed.GetName())
 			return nil
 		}
 		var requests []ctrlreconcile.Request
 		for _, n := range nodes {
-			if n.kind == l.Name && (kind != l.Name || n.obj.GetName() != changed.GetName()) { // its own changes it hears by itself
+			if kind != l.Name || n.obj.GetName() != changed.GetName() { // its own changes it hears by itself
 				requests = append(requests, request(changed.GetNamespace(), n.obj.GetName()))
 			}
 		}
