@@ -111,22 +111,30 @@ func (a *authority) bare(n, atOnce int) float64 {
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for i := range n {
-		group.Go(func() error { return a.sign(client, fmt.Sprintf("bare-%d-%d.example.org", atOnce, i)) })
+		group.Go(func() error {
+			_, err := a.sign(client, fmt.Sprintf("bare-%d-%d.example.org", atOnce, i))
+			return err
+		})
 	}
 	a.must(group.Wait())
 	return float64(n) / time.Since(began).Seconds()
 }
 
-func (a *authority) sign(client *stepca.Client, name string) error {
+// sign has a certificate signed for a new key.
+func (a *authority) sign(client *stepca.Client, name string) (stepca.KeyPair, error) {
 	key, err := stepca.NewKey(stepca.ECDSA, 256)
 	if err != nil {
-		return err
+		return stepca.KeyPair{}, err
 	}
 	names := stepca.Names{CommonName: name, SANs: []string{name}}
 	csr, err := stepca.NewCSR(key, names)
 	if err != nil {
-		return err
+		return stepca.KeyPair{}, err
 	}
-	_, err = client.Sign(context.Background(), stepca.SignRequest{Provisioner: a.provisioner, Names: names, CSR: csr})
-	return err
+	chain, err := client.Sign(context.Background(), stepca.SignRequest{Provisioner: a.provisioner, Names: names, CSR: csr})
+	if err != nil {
+		return stepca.KeyPair{}, err
+	}
+	text, err := stepca.EncodeKey(key, false)
+	return stepca.KeyPair{CertificatePEM: chain, KeyPEM: text}, err
 }
