@@ -66,8 +66,11 @@ func newAuthority(b *testing.B) *authority {
 	cfg.Logger = json.RawMessage(nil)
 	server, err := ca.New(cfg, ca.WithQuiet(true))
 	a.must(err)
-	ended := make(chan error, 1)
-	go func() { ended <- server.Run() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Run() // that it is over is no news: it is stopped below
+	}()
 	b.Cleanup(func() {
 		_ = server.Stop() // it was only measured
 		<-ended
