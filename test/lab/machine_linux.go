@@ -127,7 +127,7 @@ func (m *machine) remove() error {
 	if err != nil {
 		err = fmt.Errorf("unmount file system of machine %s: %w", m.name, err)
 	}
-	return errors.Join(err, removeGroups(m.groups+"/"), os.RemoveAll(m.dir), os.RemoveAll(filepath.Join(m.paths, m.name)))
+	return errors.Join(err, removeGroups(m.groups+"/"), removeAll(m.dir), os.RemoveAll(filepath.Join(m.paths, m.name)))
 }
 
 // start starts the container; it has not booted then.
@@ -237,4 +237,17 @@ func (m *machine) resolve(path string) (string, error) {
 	}
 	defer func() { _ = unix.Close(fd) }() // as above
 	return os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+}
+
+// removeAll removes a folder. A file system whose unmounting goes on may put something there for a moment longer.
+func removeAll(dir string) error {
+	const tries, pause = 50, 100 * time.Millisecond
+	var err error
+	for range tries {
+		if err = os.RemoveAll(dir); err == nil {
+			return nil
+		}
+		<-time.After(pause)
+	}
+	return err
 }
