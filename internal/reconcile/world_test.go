@@ -22,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	clientretry "k8s.io/client-go/util/retry"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -279,23 +280,31 @@ func read[T client.Object](w *world, name string, obj T) T {
 // edit changes a Guest as a person does: the API server counts a new generation for a new spec.
 func (w *world) edit(name string, change func(*v1alpha1.Guest)) {
 	w.t.Helper()
-	g := w.get(name)
-	spec := g.Spec.DeepCopy()
-	change(g)
-	if !reflect.DeepEqual(*spec, g.Spec) {
-		g.Generation++
-	}
-	if err := w.raw.Update(w.t.Context(), g); err != nil {
-		w.t.Fatal(err)
-	}
+	w.again(func() error {
+		g := w.get(name)
+		spec := g.Spec.DeepCopy()
+		change(g)
+		if !reflect.DeepEqual(*spec, g.Spec) {
+			g.Generation++
+		}
+		return w.raw.Update(w.t.Context(), g)
+	})
 }
 
 func (w *world) editHost(change func(*v1alpha1.Host)) {
 	w.t.Helper()
-	h := w.getHost()
-	change(h)
-	h.Generation++
-	if err := w.raw.Update(w.t.Context(), h); err != nil {
+	w.again(func() error {
+		h := w.getHost()
+		change(h)
+		h.Generation++
+		return w.raw.Update(w.t.Context(), h)
+	})
+}
+
+// again makes a change until no pass was faster, as kubectl does.
+func (w *world) again(edit func() error) {
+	w.t.Helper()
+	if err := clientretry.RetryOnConflict(clientretry.DefaultBackoff, edit); err != nil {
 		w.t.Fatal(err)
 	}
 }
