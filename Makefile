@@ -35,7 +35,7 @@ lab: manager ## Bring the reference site up with real machines, in containers, u
 	@$(ASSETS); go build -o bin/run ./hack/run; exec bin/run --lab --until='$(UNTIL)' --timeout='$(TIMEOUT)' $(ARGS)
 
 test: ## Run the unit tests and the tests against a real API server.
-	@$(ASSETS); go test $(RACE) $(ARGS) $$(go list $(PKG) | grep -v /test/e2e); \
+	@$(ASSETS); go test $(RACE) -timeout 20m $(ARGS) $$(go list $(PKG) | grep -v /test/e2e); \
 	for m in hack/controlplane hack/tools; do go -C $$m test ./...; done
 
 e2e: manager ## Run the whole program: against the simulated site, killed and restarted, and in the lab (root, after make lab-deps).
