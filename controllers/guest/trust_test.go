@@ -193,6 +193,7 @@ func testTrust(w *trustWorld) {
 	if w.trusts(w.one) || !w.trusts(w.two) {
 		t.Error("the old root goes with the authority's word, the new one stays")
 	}
+	w.shell(`[ -z "$(find /etc/ssl/certs -xtype l)" ]`)
 
 	writes := w.client.Writes()
 	w.must(w.world.client.Delete(t.Context(), &v1alpha1.HostService{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ca"}}))

@@ -292,13 +292,22 @@ func (p *pass[T, S]) conclude(ctx context.Context, o *outcome) error {
 		return err
 	}
 	news := p.news(o)
-	if err := p.patchStatus(ctx, patch); err != nil {
+	if err := p.patchStatus(ctx, client.MergeFrom(p.withoutSummary())); err != nil {
 		return fmt.Errorf("patch status: %w", err)
 	}
 	if news {
 		p.event(corev1.EventTypeWarning, o.reason, "Reconcile", o.Error())
 	}
 	return nil
+}
+
+// withoutSummary is what the API server has, as if it had no summary: a patch from it carries all of generation, plan and
+// conditions. A pass that began with an old copy otherwise leaves its Ready beside the plan of the pass before.
+func (p *pass[T, S]) withoutSummary() T {
+	base := p.base.DeepCopyObject().(T)
+	status := base.CommonStatus()
+	status.ObservedGeneration, status.Plan, status.Conditions = 0, []v1alpha1.PlannedChange{{}}, nil
+	return base
 }
 
 // fail says after which time an object that failed is tried again. A pass that an event brings before that time and that

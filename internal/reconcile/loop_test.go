@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrlreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -168,6 +169,29 @@ func TestReserveIsRefusedToAnOutdatedCopy(t *testing.T) {
 	w.must("ca")
 	if len(w.site.did) != 0 {
 		t.Errorf("under Observe it did %v", w.site.did)
+	}
+}
+
+func TestSummaryIsWrittenWhole(t *testing.T) {
+	w := newWorld(t)
+	w.host()
+	w.guest("ca")
+	w.must("ca")
+	w.edit("ca", func(g *v1alpha1.Guest) { g.Spec.DeletionPolicy = v1alpha1.DeletionRetain })
+	w.kind.observed = 0
+	w.kind.observe = func(*v1alpha1.Guest) error { // a pass of another time writes what is not so any more
+		if w.kind.observed == 1 {
+			g := w.get("ca")
+			g.Status.Plan = []v1alpha1.PlannedChange{{Reason: "Create", Impact: v1alpha1.ImpactNone}}
+			if err := w.raw.Status().Update(w.t.Context(), g); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		return nil
+	}
+	w.must("ca")
+	if g := w.get("ca"); len(g.Status.Plan) != 0 || !meta.IsStatusConditionTrue(g.Status.Conditions, v1alpha1.ReadyCondition) {
+		t.Errorf("Ready stands beside a plan of another pass: %+v", g.Status)
 	}
 }
 

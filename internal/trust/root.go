@@ -96,6 +96,10 @@ func (r Root) pem() []byte {
 // as they stand in their files.
 const inBundle = `own=$(tr -d '\n' <"$1") && [ -n "$own" ] && tr -d '\n' <"$2" | grep -q -F -e "$own"`
 
+// makeBundle makes the bundle. update-ca-certificates leaves the links of a root that is gone (Debian 12: only --fresh clears
+// them, and all others with them for a moment), so ours are removed when they lead nowhere.
+const makeBundle = `update-ca-certificates && find /etc/ssl/certs -xtype l -lname '*phoenix-*' -delete`
+
 // State is a machine that trusts the roots. It is pure. The probes are those of the roots, in their order.
 func State(roots []Root) machine.State {
 	want := machine.State{Reads: []string{prefix + "*" + suffix}}
@@ -105,7 +109,7 @@ func State(roots []Root) machine.State {
 	want.Packages = []string{"ca-certificates"}
 	for _, r := range roots {
 		want.Files = append(want.Files, machine.File{
-			Path: r.path(), Mode: 0o644, Content: r.pem(), Refresh: []string{"update-ca-certificates"},
+			Path: r.path(), Mode: 0o644, Content: r.pem(), Refresh: []string{"sh", "-c", makeBundle},
 		})
 		want.Probes = append(want.Probes, machine.Probe{
 			Name: r.String() + " in " + bundle, Argv: []string{"sh", "-c", inBundle, "sh", r.path(), bundle},

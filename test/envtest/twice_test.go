@@ -86,6 +86,9 @@ func TestTwoOwners(t *testing.T) {
 	ours, theirs := declareSix(s), declareSix(other)
 	s.guest("given", container, `vmid: 500`)
 	other.guest("given", container, `vmid: 500`)
+	for _, name := range theirs { // all are counted below
+		other.readyGuest(name)
+	}
 	s.madeOnce(ours, 1+len(theirs)+1)
 	other.madeOnce(theirs, 1+len(ours)+1)
 	a, b := s.named("given"), other.named("given")

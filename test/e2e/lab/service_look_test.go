@@ -299,15 +299,14 @@ func (a *asking) stop(t *testing.T, allowed ...string) {
 	}
 }
 
-// hostState is what a service may change on the host for good. The folder of the records may stay, as long as it is empty; and
-// so do links to a root that is gone, which update-ca-certificates itself removes when the next one comes.
+// hostState is what a service may change on the host for good. The folder of the records may stay, as long as it is empty.
 func hostState(t *testing.T) string {
 	t.Helper()
-	const script = `find / -xdev \( -path '*phoenix*' -o -path '/srv/*' \) ! -path '/proc/*' ! -path '/etc/pve/*' ! -path /var/lib/phoenix ! -xtype l | sort
+	const script = `find / -xdev \( -path '*phoenix*' -o -path '/srv/*' \) ! -path '/proc/*' ! -path '/etc/pve/*' ! -path /var/lib/phoenix | sort
 dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' dnsmasq nfs-ganesha nfs-ganesha-vfs bind9-dnsutils 2>/dev/null | grep ^i
 systemctl list-units --state=active,failed --plain --no-legend 'phoenix*' dnsmasq.service nfs-ganesha.service
 systemctl list-timers --plain --no-legend 'phoenix*'
-sha256sum /etc/ssl/certs/ca-certificates.crt; find /etc/ssl /usr/local/share ! -xtype l | sort
+sha256sum /etc/ssl/certs/ca-certificates.crt; find /etc/ssl /usr/local/share | sort
 ss -lntuH | grep -E ':(53|2049) '; nft list ruleset; true`
 	return inside(t, lab.Host, "sh", "-c", script)
 }

@@ -172,7 +172,9 @@ type finder struct {
 	p              *Process
 	min, max       int
 	kind           string
+	broken         bool // links to nowhere alone
 	names, paths   []string
+	targets        []string
 	zero, del      bool
 	mounted, empty bool
 }
@@ -217,6 +219,13 @@ func (f *finder) test(args []string) (rest []string, bad string) {
 		f.min = atoi(value)
 	case "-type":
 		f.kind = value
+	case "-xtype":
+		if value != "l" {
+			return nil, "unsupported argument to `-xtype': " + value
+		}
+		f.broken = true
+	case "-lname":
+		f.targets = append(f.targets, value)
 	case "-name":
 		f.names = append(f.names, value)
 	case "-path":
@@ -281,8 +290,13 @@ func (f *finder) matches(name string, i Info) bool {
 	if f.kind != "" && !strings.Contains(f.kind, kind) {
 		return false
 	}
-	if f.empty && !f.isEmpty(name, i) {
+	if f.empty && !f.isEmpty(name, i) || f.broken && !f.isBroken(name, i) {
 		return false
+	}
+	for _, pattern := range f.targets {
+		if i.Perm&fs.ModeSymlink == 0 || !glob(pattern).MatchString(i.Target) {
+			return false
+		}
 	}
 	for _, pattern := range f.names {
 		if hit, err := path.Match(pattern, path.Base(name)); err != nil || !hit {
@@ -303,6 +317,11 @@ func (f *finder) isEmpty(name string, i Info) bool {
 	}
 	entries, err := f.p.M.readDir(f.p.abs(name))
 	return err == nil && len(entries) == 0
+}
+
+func (f *finder) isBroken(name string, i Info) bool {
+	_, err := f.p.M.stat(f.p.abs(name))
+	return i.Perm&fs.ModeSymlink != 0 && err != nil
 }
 
 func runReadlink(_ context.Context, p *Process) int {

@@ -76,6 +76,8 @@ func TestFilePrograms(t *testing.T) {
 		{"temporary files", "f=$(mktemp /run/x.XXXXXX); d=$(mktemp -d); stat -c '%a %F' $f $d; mktemp /nope/XXXXXX >/dev/null", "", "600 regular empty file\n700 directory\n",
 			"mktemp: failed to create file via template ‘/nope/XXXXXX’: No such file or directory\n", 1},
 		{"find", "mkdir -p /srv/e/f; touch /srv/e/a.conf /srv/e/f/b.conf; find /srv/e -maxdepth 1 -type f -name '*.conf'; find /srv/e -type d", "", "/srv/e/a.conf\n/srv/e\n/srv/e/f\n", "", 0},
+		{"find links to nowhere", "ln -s none.conf /srv/e/n; ln -s n /srv/e/o; ln -s none.txt /srv/e/t; ln -s a.conf /srv/e/l; find /srv/e -xtype l; find /srv/e -xtype l -lname 'n*' ! -delete; find /srv/e -xtype l -lname '*n*.conf' -delete; find /srv/e -type l", "",
+			"/srv/e/n\n/srv/e/o\n/srv/e/t\n/srv/e/l\n/srv/e/o\n/srv/e/t\n", "find: unknown predicate `!'\n", 0},
 		{"tests", "[ -f /srv/f ] && [ -d /srv/d ] && [ ! -e /none ] && [ -L /srv/l ] && [ -s /srv/f ] && test -x /usr/bin/sh && ! test -x /srv/f && echo all", "", "all\n", "", 0},
 		{"digests", "printf abc | sha256sum; printf abc | sha1sum; printf abc > /srv/abc; sha256sum /srv/abc /srv/nope", "",
 			"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  -\na9993e364706816aba3e25717850c26c9cd0d89d  -\nba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  /srv/abc\n",
