@@ -44,6 +44,16 @@ const (
 	MountedCondition = "Mounted"
 )
 
+// Conditions of a portainerAgent HostService, and of a DockerStack.
+const (
+	// RegisteredCondition of a portainerAgent HostService: Portainer has it as an environment that answers.
+	RegisteredCondition = "Registered"
+	// DeployedCondition of a DockerStack: what runs was made of the present text and values.
+	DeployedCondition = "Deployed"
+	// HealthyCondition of a DockerStack: every container runs, and none says that it is not healthy.
+	HealthyCondition = "Healthy"
+)
+
 // Conditions of a Certificate, and of machines that trust authorities.
 const (
 	// IssuedCondition of a Certificate: its Secret holds a valid certificate that fits the spec.

@@ -19,6 +19,7 @@ func AddToScheme(s *runtime.Scheme) error {
 		&Guest{}, &GuestList{},
 		&HostService{}, &HostServiceList{},
 		&Certificate{}, &CertificateList{},
+		&DockerStack{}, &DockerStackList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

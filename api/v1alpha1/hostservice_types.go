@@ -10,11 +10,14 @@ import (
 // HostServiceSpec declares one service on a Proxmox VE host or in a guest: exactly one of its blocks.
 // +kubebuilder:validation:XValidation:rule="has(self.hostRef) != has(self.guestRef)",message="a HostService needs exactly one of hostRef and guestRef: the machine that it runs on"
 // +kubebuilder:validation:XValidation:rule="!has(self.node) || has(self.hostRef)",message="node belongs to hostRef: a guest is followed to the node that it is on"
-// +kubebuilder:validation:XValidation:rule="(has(self.dnsmasq) ? 1 : 0) + (has(self.firewall) ? 1 : 0) + (has(self.nfs) ? 1 : 0) + (has(self.nginx) ? 1 : 0) + (has(self.stepCA) ? 1 : 0) == 1",message="a HostService needs exactly one of dnsmasq, firewall, nfs, nginx and stepCA"
+// +kubebuilder:validation:XValidation:rule="(has(self.dnsmasq) ? 1 : 0) + (has(self.docker) ? 1 : 0) + (has(self.firewall) ? 1 : 0) + (has(self.nfs) ? 1 : 0) + (has(self.nginx) ? 1 : 0) + (has(self.portainer) ? 1 : 0) + (has(self.portainerAgent) ? 1 : 0) + (has(self.stepCA) ? 1 : 0) == 1",message="a HostService needs exactly one of dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent and stepCA"
 // +kubebuilder:validation:XValidation:rule="!has(self.firewall) || (has(self.hostRef) && !has(self.node))",message="firewall needs hostRef without node: it holds the rules of the whole Proxmox site"
 // +kubebuilder:validation:XValidation:rule="!has(self.stepCA) || has(self.guestRef)",message="stepCA needs guestRef: an authority runs in a Guest of its own"
 // +kubebuilder:validation:XValidation:rule="!has(self.nginx) || has(self.guestRef)",message="nginx needs guestRef: the entry of the site runs in a Guest"
-// +kubebuilder:validation:XValidation:rule="has(self.dnsmasq) == has(oldSelf.dnsmasq) && has(self.firewall) == has(oldSelf.firewall) && has(self.nfs) == has(oldSelf.nfs) && has(self.nginx) == has(oldSelf.nginx) && has(self.stepCA) == has(oldSelf.stepCA)",message="the service cannot be changed to another one: make a new HostService instead"
+// +kubebuilder:validation:XValidation:rule="!has(self.docker) || has(self.guestRef)",message="docker needs guestRef: containers do not run on the Proxmox host itself"
+// +kubebuilder:validation:XValidation:rule="!has(self.portainer) || has(self.guestRef)",message="portainer needs guestRef: it runs in a Guest with a Docker engine"
+// +kubebuilder:validation:XValidation:rule="!has(self.portainerAgent) || has(self.guestRef)",message="portainerAgent needs guestRef: it runs in a Guest with a Docker engine"
+// +kubebuilder:validation:XValidation:rule="has(self.dnsmasq) == has(oldSelf.dnsmasq) && has(self.docker) == has(oldSelf.docker) && has(self.portainer) == has(oldSelf.portainer) && has(self.portainerAgent) == has(oldSelf.portainerAgent) && has(self.firewall) == has(oldSelf.firewall) && has(self.nfs) == has(oldSelf.nfs) && has(self.nginx) == has(oldSelf.nginx) && has(self.stepCA) == has(oldSelf.stepCA)",message="the service cannot be changed to another one: make a new HostService instead"
 // +kubebuilder:validation:XValidation:rule="has(self.hostRef) == has(oldSelf.hostRef) && (!has(self.hostRef) || self.hostRef.name == oldSelf.hostRef.name)",message="hostRef cannot be changed: make a new HostService instead"
 // +kubebuilder:validation:XValidation:rule="has(self.guestRef) == has(oldSelf.guestRef) && (!has(self.guestRef) || self.guestRef.name == oldSelf.guestRef.name)",message="guestRef cannot be changed: make a new HostService instead"
 // +kubebuilder:validation:XValidation:rule="has(self.node) == has(oldSelf.node) && (!has(self.node) || self.node == oldSelf.node)",message="node cannot be changed: make a new HostService instead"
@@ -37,6 +40,9 @@ type HostServiceSpec struct {
 	// dnsmasq answers names, and hands out addresses.
 	// +optional
 	Dnsmasq *Dnsmasq `json:"dnsmasq,omitempty"`
+	// docker is a Docker engine.
+	// +optional
+	Docker *Docker `json:"docker,omitempty"`
 	// firewall holds the rules of the Proxmox firewall: of the datacenter, the nodes and the guests.
 	// +optional
 	Firewall *Firewall `json:"firewall,omitempty"`
@@ -46,6 +52,12 @@ type HostServiceSpec struct {
 	// nginx is the entry of the site: it ends TLS.
 	// +optional
 	Nginx *Nginx `json:"nginx,omitempty"`
+	// portainer is a Portainer server: it deploys the DockerStacks.
+	// +optional
+	Portainer *Portainer `json:"portainer,omitempty"`
+	// portainerAgent makes the Guest's Docker engine an environment of Portainer.
+	// +optional
+	PortainerAgent *PortainerAgent `json:"portainerAgent,omitempty"`
 	// stepCA is a certificate authority.
 	// +optional
 	StepCA *StepCA `json:"stepCA,omitempty"`
@@ -55,7 +67,7 @@ type HostServiceSpec struct {
 type HostServiceStatus struct {
 	CommonStatus `json:",inline"`
 
-	// service that the object declares: dnsmasq, firewall, nfs, nginx or stepCA.
+	// service that the object declares: dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent or stepCA.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
@@ -74,6 +86,12 @@ type HostServiceStatus struct {
 	// firewall is what was observed of the rules, of a firewall service.
 	// +optional
 	Firewall *FirewallStatus `json:"firewall,omitempty"`
+	// portainer is what was observed of the server, of a portainer service.
+	// +optional
+	Portainer *PortainerStatus `json:"portainer,omitempty"`
+	// portainerAgent is what was observed of the agent, of a portainerAgent service.
+	// +optional
+	PortainerAgent *PortainerAgentStatus `json:"portainerAgent,omitempty"`
 	// stepCA is what was observed of the authority, of a stepCA service.
 	// +optional
 	StepCA *StepCAStatus `json:"stepCA,omitempty"`
