@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	ctrlreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 )
@@ -357,8 +356,9 @@ func (l *Loop[T, S]) result(ctx context.Context, obj T, o *outcome) (ctrl.Result
 		after := l.fail(name, o)
 		log.FromContext(ctx).Error(o.err, "reconcile", "reason", o.reason, "again", after.Round(time.Millisecond))
 		return ctrl.Result{RequeueAfter: after}, nil
-	case stalled:
-		return ctrl.Result{}, ctrlreconcile.TerminalError(o.err)
+	case stalled: // no backoff, as nothing comes by itself; but somebody may mend outside what is refused
+		log.FromContext(ctx).Error(o.err, "stalled", "reason", o.reason)
+		return ctrl.Result{RequeueAfter: l.rest(obj)}, nil
 	case waiting:
 		return ctrl.Result{RequeueAfter: wait.Jitter(max(o.after, minWait), jitter)}, nil
 	default:

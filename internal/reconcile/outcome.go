@@ -50,7 +50,8 @@ func Wait(reason string, after time.Duration, err error) error {
 	return &outcome{verdict: waiting, ready: metav1.ConditionFalse, reason: reason, after: after, err: err}
 }
 
-// Stall says that only a new spec helps: what it asks for is refused for good, or belongs to somebody else.
+// Stall says that only a new spec helps: what it asks for is refused for good, or belongs to somebody else. It is looked at
+// again like an object in sync, for what somebody mends outside.
 func Stall(reason string, err error) error {
 	return &outcome{verdict: stalled, ready: metav1.ConditionFalse, reason: reason, err: err}
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	ctrlreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 )
@@ -22,7 +21,6 @@ func TestOutcomes(t *testing.T) {
 		ready, flag string // flag is the condition that stands beside Ready
 		kstatus     string
 		after       time.Duration // at least, with a fifth on top at most
-		terminal    bool
 		events      []string
 	}
 	cases := map[string]struct {
@@ -33,55 +31,55 @@ func TestOutcomes(t *testing.T) {
 	}{
 		"ObserveBreaks": {
 			reason: "what cannot be read is unknown, and is tried again", observe: plain,
-			want: want{"Unknown Failed: cut", "Reconciling", "InProgress", time.Second, false, []string{"Warning Guest/ca Failed: cut"}},
+			want: want{"Unknown Failed: cut", "Reconciling", "InProgress", time.Second, []string{"Warning Guest/ca Failed: cut"}},
 		},
 		"ObserveWaits": {
 			reason: "what comes by itself is no failure, and no event", observe: Wait("Locked", time.Minute, errors.New("locked by backup")),
-			want: want{"False Locked: locked by backup", "Reconciling", "InProgress", time.Minute, false, nil},
+			want: want{"False Locked: locked by backup", "Reconciling", "InProgress", time.Minute, nil},
 		},
 		"ObserveFails": {
 			reason: "a kind may name a failure", observe: Fail("Unauthorized", errors.New("401")),
-			want: want{"False Unauthorized: 401", "Reconciling", "InProgress", time.Second, false, []string{"Warning Guest/ca Unauthorized: 401"}},
+			want: want{"False Unauthorized: 401", "Reconciling", "InProgress", time.Second, []string{"Warning Guest/ca Unauthorized: 401"}},
 		},
 		"ObserveStalls": {
-			reason: "only a new spec helps: nothing is tried again", observe: Stall("ForeignOwner", errors.New("guest 100 is somebody's")),
-			want: want{"False ForeignOwner: guest 100 is somebody's", "Stalled", "Failed", 0, true, []string{"Warning Guest/ca ForeignOwner: guest 100 is somebody's"}},
+			reason: "only a new spec helps, or somebody outside: there is no hurry", observe: Stall("ForeignOwner", errors.New("guest 100 is somebody's")),
+			want: want{"False ForeignOwner: guest 100 is somebody's", "Stalled", "Failed", interval, []string{"Warning Guest/ca ForeignOwner: guest 100 is somebody's"}},
 		},
 		"DoBreaks": {
 			reason: "the outside was read and differs: Ready is False", do: plain,
-			want: want{"False Failed: cut", "Reconciling", "InProgress", time.Second, false, []string{"Warning Guest/ca Failed: cut"}},
+			want: want{"False Failed: cut", "Reconciling", "InProgress", time.Second, []string{"Warning Guest/ca Failed: cut"}},
 		},
 		"DoBegins": {
 			reason: "a wait with the step's reason says that it was begun, which is worth an event", do: Wait("Act", time.Minute, errors.New("the task runs")),
-			want: want{"False Act: the task runs", "Reconciling", "InProgress", time.Minute, false, []string{"Normal Guest/ca Act: act"}},
+			want: want{"False Act: the task runs", "Reconciling", "InProgress", time.Minute, []string{"Normal Guest/ca Act: act"}},
 		},
 		"DoWaits": {
 			reason: "a wait with another reason says that nothing was done", do: Wait("Busy", time.Minute, errors.New("4 tasks run")),
-			want: want{"False Busy: 4 tasks run", "Reconciling", "InProgress", time.Minute, false, nil},
+			want: want{"False Busy: 4 tasks run", "Reconciling", "InProgress", time.Minute, nil},
 		},
 		"DoFails": {
 			reason: "a kind may name a failure", do: Fail("CloneFailed", errors.New("no space left")),
-			want: want{"False CloneFailed: no space left", "Reconciling", "InProgress", time.Second, false, []string{"Warning Guest/ca CloneFailed: no space left"}},
+			want: want{"False CloneFailed: no space left", "Reconciling", "InProgress", time.Second, []string{"Warning Guest/ca CloneFailed: no space left"}},
 		},
 		"DoStalls": {
-			reason: "what is refused for good is not tried again", do: Stall("Refused", errors.New("400")),
-			want: want{"False Refused: 400", "Stalled", "Failed", 0, true, []string{"Warning Guest/ca Refused: 400"}},
+			reason: "what is refused is not tried before the interval, in which somebody may mend it outside", do: Stall("Refused", errors.New("400")),
+			want: want{"False Refused: 400", "Stalled", "Failed", interval, []string{"Warning Guest/ca Refused: 400"}},
 		},
 		"Wrapped": {
 			reason: "context around an outcome does not change it, and is said", do: fmt.Errorf("clone template 9000: %w", Wait("Busy", time.Minute, errors.New("4 tasks run"))),
-			want: want{"False Busy: clone template 9000: 4 tasks run", "Reconciling", "InProgress", time.Minute, false, nil},
+			want: want{"False Busy: clone template 9000: 4 tasks run", "Reconciling", "InProgress", time.Minute, nil},
 		},
 		"NoWords": {
 			reason: "an outcome without an error says its reason", do: Wait("Busy", time.Minute, nil),
-			want: want{"False Busy: Busy", "Reconciling", "InProgress", time.Minute, false, nil},
+			want: want{"False Busy: Busy", "Reconciling", "InProgress", time.Minute, nil},
 		},
 		"NoTime": {
 			reason: "a wait for no time must not become one for ever", do: Wait("Busy", 0, errors.New("x")),
-			want: want{"False Busy: x", "Reconciling", "InProgress", minWait, false, nil},
+			want: want{"False Busy: x", "Reconciling", "InProgress", minWait, nil},
 		},
 		"Cancelled": {
 			reason: "a timeout is a failure like others", do: context.DeadlineExceeded,
-			want: want{"False Failed: context deadline exceeded", "Reconciling", "InProgress", time.Second, false, []string{"Warning Guest/ca Failed: context deadline exceeded"}},
+			want: want{"False Failed: context deadline exceeded", "Reconciling", "InProgress", time.Second, []string{"Warning Guest/ca Failed: context deadline exceeded"}},
 		},
 	}
 	for name, c := range cases {
@@ -95,7 +93,7 @@ func TestOutcomes(t *testing.T) {
 			}
 			r, err := w.pass("ca")
 			g := w.get("ca")
-			got := want{ready(g), "", string(w.kstatus(g)), r.RequeueAfter, errors.Is(err, ctrlreconcile.TerminalError(nil)), w.happened()}
+			got := want{ready(g), "", string(w.kstatus(g)), r.RequeueAfter, w.happened()}
 			for _, flag := range []string{v1alpha1.ReconcilingCondition, v1alpha1.StalledCondition} {
 				if s := condition(g, flag); s != "" {
 					got.flag += flag
@@ -110,7 +108,7 @@ func TestOutcomes(t *testing.T) {
 			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(want{})); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
-			if err != nil && !got.terminal {
+			if err != nil {
 				t.Errorf("%s: pass = %v", c.reason, err)
 			}
 
