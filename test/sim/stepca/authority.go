@@ -156,6 +156,10 @@ func (a *Authority) configuration() (*config.Config, error) {
 		return nil, fmt.Errorf("error parsing %s: %w", a.opts.Config, err)
 	}
 	c.Init()
+	if c.TLS == nil || c.TLS == &config.DefaultTLSOptions {
+		own := config.DefaultTLSOptions // Validate writes to it, and there are several authorities in a process
+		c.TLS = &own
+	}
 	return c, c.Validate()
 }
 
