@@ -1,0 +1,137 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package portainer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Options say what a server works with. The zero value is a server with a
+// certificate of its own, a database in memory, and no Docker engine.
+type Options struct {
+	// Certificate of the server, asked for at every handshake; nil: it signs one
+	// itself.
+	Certificate func() (*tls.Certificate, error)
+	// Data is the folder of the database, which is kept in portainer.json with
+	// mode 0600; "": memory.
+	Data string
+	// Store keeps the database in place of Data.
+	Store Store
+	// AgentSecret is shared with the agents; "": agents trust whom they meet first.
+	AgentSecret string
+	// AdminWait is how long the server waits for its first administrator; default
+	// five minutes. Then Serve ends with ErrNoAdmin, or see AdminLock.
+	AdminWait time.Duration
+	// AdminLock keeps the server up after AdminWait: all it says then is 303, until
+	// it is started again. This is what the sources of 2.23 do.
+	AdminLock bool
+	// Clock; default time.Now.
+	Clock func() time.Time
+	// Engine is behind unix:///var/run/docker.sock; nil: no engine is.
+	Engine Engine
+	// Dial reaches agents; nil: the machine's own way.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Connect gives the engine behind a URL of an environment, in place of Engine
+	// and Dial.
+	Connect func(ctx context.Context, url string) (Engine, error)
+	// Compose is the path of docker-compose, which the server runs itself against
+	// the API of an agent's engine; "": the agent's Engine deploys.
+	Compose string
+	// Log takes the server's lines; nil: nobody does.
+	Log func(line string)
+}
+
+// Version that the server says it is.
+const Version = "2.23.0"
+
+// ErrNoAdmin ends a server that had no administrator in time.
+var ErrNoAdmin = errors.New("No administrator account was created in time. Shutting down the Portainer instance for security reasons") //nolint:staticcheck,revive // as Portainer says it
+
+// ErrClosed ends a server that was closed.
+var ErrClosed = http.ErrServerClosed
+
+// Store keeps a database.
+type Store interface {
+	// Read gives what was written last; nil: nothing was.
+	Read() ([]byte, error)
+	// Write replaces it.
+	Write(data []byte) error
+}
+
+// Server is a Portainer server.
+type Server struct {
+	opts  Options
+	http  *http.Server
+	mu    sync.Mutex
+	ended error
+}
+
+// New reads the database, or makes one.
+func New(o Options) (*Server, error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.AdminWait == 0 {
+		o.AdminWait = 5 * time.Minute
+	}
+	if o.Log == nil {
+		o.Log = func(string) {}
+	}
+	s := &Server{opts: o}
+	if o.Certificate == nil {
+		own, err := selfSigned("portainer", o.Clock())
+		if err != nil {
+			return nil, err
+		}
+		s.opts.Certificate = func() (*tls.Certificate, error) { return own, nil }
+	}
+	s.http = &http.Server{
+		Handler: s, ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(lines(o.Log), "", 0),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.opts.Certificate() }},
+	}
+	return s, nil
+}
+
+// Serve answers at a listener, over TLS, until Close, which it ends with
+// ErrClosed for, or until it has waited too long for its administrator.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.ServeTLS(l, "", "")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return s.ended
+	}
+	return err
+}
+
+// Close ends the server and every connection to it. The database is kept.
+func (s *Server) Close() error {
+	if err := s.http.Close(); err != nil {
+		return fmt.Errorf("close the server: %w", err)
+	}
+	return nil
+}
+
+// ServeHTTP implements http.Handler, for who has a listener without TLS.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	http.NotFound(w, r)
+}
+
+// lines turns writes into lines.
+type lines func(line string)
+
+// Write implements io.Writer.
+func (l lines) Write(b []byte) (int, error) {
+	l(strings.TrimSuffix(string(b), "\n"))
+	return len(b), nil
+}
