@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -64,19 +65,15 @@ func (m module) build(ctx context.Context, folder string, progress io.Writer) er
 		return nil
 	}
 	began := time.Now()
-	fmt.Fprintf(progress, "lab-deps: building %s %s from its Go module: some minutes on two cores (here: %d), once\n", m.program(), m.version, runtime.NumCPU())
+	announce(progress, m.program(), m.version)
 	dir := filepath.Join(folder, "build") // the lock keeps others from it
 	err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755))
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "install", "-trimpath", "-ldflags=-s -w -X "+m.stamp+"="+strings.TrimPrefix(m.version, "v"), m.path+"@"+m.version)
-	// A workspace or flags of the user's must not change what the module says.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOOS=linux", "GOARCH="+runtime.GOARCH, "GOBIN="+dir)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it removes what it has begun then
-	cmd.WaitDelay = 10 * time.Second
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s %s: %w: %s", m.path, m.version, err, out)
+	stamp := "-ldflags=-s -w -X " + m.stamp + "=" + strings.TrimPrefix(m.version, "v")
+	if err := goTool(ctx, []string{"GOBIN=" + dir}, "install", "-trimpath", stamp, m.path+"@"+m.version); err != nil {
+		return fmt.Errorf("build %s %s: %w", m.path, m.version, err)
 	}
 	packed := filepath.Join(dir, "packed")
 	if err := pack(packed, filepath.Join(dir, m.program())); err != nil {
@@ -84,6 +81,23 @@ func (m module) build(ctx context.Context, folder string, progress io.Writer) er
 	}
 	fmt.Fprintf(progress, "lab-deps: %s took %.0f s\n", m.program(), time.Since(began).Seconds())
 	return errors.Join(os.Rename(packed, path), os.RemoveAll(dir))
+}
+
+func announce(progress io.Writer, program, version string) {
+	fmt.Fprintf(progress, "lab-deps: building %s %s from its Go module: some minutes on two cores (here: %d), once\n", program, version, runtime.NumCPU())
+}
+
+// goTool runs the go command for a program of the lab's machines.
+func goTool(ctx context.Context, env []string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	// A workspace or flags of the user's must not change what the module says.
+	cmd.Env = slices.Concat(os.Environ(), []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOOS=linux", "GOARCH=" + runtime.GOARCH}, env)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it removes what it has begun then
+	cmd.WaitDelay = 10 * time.Second
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }
 
 // pack makes an archive with one program in it.

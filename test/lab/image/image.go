@@ -30,7 +30,7 @@ var base = []string{"systemd", "systemd-sysv", "dbus", "openssh-server", "iprout
 
 // offered are the packages that a machine may install, with all that they depend on.
 var offered = []string{
-	"bind9-dnsutils", "curl", "dnsmasq", "iputils-ping", "libnfs-utils", "nfs-common", "nfs-ganesha", "nfs-ganesha-vfs", "nfs-kernel-server", "nginx-light",
+	"bind9-dnsutils", "curl", "dnsmasq", "docker.io", "iputils-ping", "libnfs-utils", "nfs-common", "nfs-ganesha", "nfs-ganesha-vfs", "nfs-kernel-server", "nginx-light",
 	"qemu-guest-agent", "sudo",
 }
 
@@ -51,6 +51,8 @@ type Images struct {
 	Repository string
 	// StepCA is the release of step-ca.
 	StepCA Artifact
+	// Compose is the path of docker-compose, a static program.
+	Compose string
 }
 
 // Folder is where everything of the lab is kept: a folder for every version of the images, and what runs now.
@@ -83,12 +85,17 @@ func Find() (Images, error) {
 		return Images{}, fmt.Errorf("the lab needs %s: run make lab-deps", strings.Join(missing, ", "))
 	}
 	artifact, err := stepCA.find(artifacts(folder))
-	return Images{Root: filepath.Join(dir, "root"), Repository: filepath.Join(dir, "apt"), StepCA: artifact}, err
+	if err != nil {
+		return Images{}, err
+	}
+	compose, err := findCompose(artifacts(folder))
+	return Images{Root: filepath.Join(dir, "root"), Repository: filepath.Join(dir, "apt"), StepCA: artifact, Compose: compose}, err
 }
 
 // Build installs the tools that are missing and makes the images that are missing. It is safe to run twice at a time, and
-// what an interrupted one left behind is made anew. progress takes the output of the tools that take long.
-func Build(ctx context.Context, progress io.Writer) (Images, error) {
+// what an interrupted one left behind is made anew. checkout is the root of this repository, progress takes the output of the
+// tools that take long.
+func Build(ctx context.Context, checkout string, progress io.Writer) (Images, error) {
 	release, err := readRelease("/etc/os-release")
 	if err != nil {
 		return Images{}, err
@@ -119,7 +126,8 @@ func Build(ctx context.Context, progress io.Writer) (Images, error) {
 			return Images{}, err
 		}
 	}
-	if err := stepCA.build(ctx, artifacts(folder), progress); err != nil {
+	err = errors.Join(stepCA.build(ctx, artifacts(folder), progress), buildCompose(ctx, checkout, artifacts(folder), progress))
+	if err != nil {
 		return Images{}, err
 	}
 	return Find()
