@@ -13,7 +13,7 @@ type Artifact struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^ \"\\'`$<>]+$')",message="url must begin with http:// or https://, for example https://mirror.lan/step-ca_linux_0.30.2_amd64.tar.gz"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[-A-Za-z0-9._~/%+,=:?&@]*$')",message="url must begin with http:// or https:// and hold no credentials, for example https://mirror.lan/step-ca_linux_0.30.2_amd64.tar.gz"
 	URL string `json:"url,omitempty"`
 	// sha256 of what the URL gives, 64 hexadecimal digits.
 	// +required

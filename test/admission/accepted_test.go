@@ -74,6 +74,56 @@ power: Running
 shutdownTimeout: 1m30s
 restartPolicy: WhenRequired`},
 		{"an address of its own from a hosting provider", container, `networks: [{device: net0, ipv4: {method: Static, address: 198.51.100.7/32, gateway: 203.0.113.1}}]`},
+		{"the smallest DockerStack", stack, `{}`},
+		{"every field of a DockerStack", stack, `
+dependsOn: [{kind: DockerStack, name: db}]
+environment: {agentRef: null, portainerRef: {name: portainer}, name: local}
+project: blog_staging-1
+compose: {inline: null, git: {url: "https://git.phoenix.lan:3000/stacks.git", ref: release/1, path: blog/compose.yaml, credentialsSecretRef: {name: git}, caBundle: "-----BEGIN CERTIFICATE-----", interval: 1m}}
+env:
+- {name: PLAIN, value: "a value with $, ' and \""}
+- {name: EMPTY, value: ""}
+- {name: PASSWORD, valueFrom: {secretKeyRef: {name: blog, key: password}}}
+- {name: LEVEL, valueFrom: {configMapKeyRef: {name: blog, key: level}}}
+configs:
+- {name: nginx-conf, configMapKeyRef: {name: blog, key: nginx.conf}}
+- {name: token, secretKeyRef: {name: blog, key: token}}
+labels: {tier: web}
+pullPolicy: Always
+prune: false
+deleteVolumes: [cache]`},
+		{"a DockerStack from git over ssh", stack, `compose: {inline: null, git: {url: "ssh://git@git.phoenix.lan:2222/stacks.git", credentialsSecretRef: {name: git}, knownHostsSecretRef: {name: git, key: known_hosts}}}`},
+		{"a DockerStack from a Secret", stack, `compose: {inline: null, secretKeyRef: {name: a, key: compose.yaml}}`},
+		{"the smallest docker", docker, `{}`},
+		{"every field of a docker", docker, `
+docker:
+  packageName: docker-ce
+  repository: {url: "https://download.docker.com/linux/debian", suite: bookworm, components: [stable], key: "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDM=\n-----END PGP PUBLIC KEY BLOCK-----\n"}
+  dataRoot: /srv/docker
+  logs: {maxSizeMiB: 50, maxFiles: 2}
+  liveRestore: false
+  registryMirrors: ["https://mirror.phoenix.lan:5000"]
+  addressPools: [{base: 172.30.0.0/16, size: 24}, {base: "fd00:1::/48", size: 64}]
+  dnsServers: [10.0.0.13]`},
+		{"the smallest portainer", portainer, `{}`},
+		{"every field of a portainer", portainer, `
+portainer:
+  image: {name: "registry.phoenix.lan:5000/portainer/portainer-ce:2.23.0", archive: {url: "http://10.0.0.1/portainer.tar", sha256: "` + sha256sum + `"}}
+  dockerRef: {name: engine}
+  port: 443
+  dataDir: /srv/portainer
+  certificateRef: null
+  secretRef: {name: portainer-tls}
+  adminSecretRef: {name: admin}
+  settings: {sessionTimeout: 8h, snapshotInterval: 5m, telemetry: false}`},
+		{"the smallest agent", portainerAgent, `{}`},
+		{"every field of an agent", portainerAgent, `
+portainerAgent:
+  image: {name: "portainer/agent@sha256:` + sha256sum + `"}
+  dockerRef: {name: engine}
+  portainerRef: {name: portainer}
+  environment: "Dr. Phoenix"
+  port: 9002`},
 		{"the smallest VM", vm, `{}`},
 		{"every field of a VM", vm, `
 vmid: 1001

@@ -108,6 +108,8 @@ func TestStepCARefused(t *testing.T) {
 		{"a package with an option", `stepCA: {packageName: "-y step-ca"}`, "spec.stepCA.packageName", "for example step-ca"},
 		{"a program from a file", artifact(`url: "file:///etc/shadow", sha256: "` + sha256sum + `"`), "spec.stepCA.artifact.url", "http:// or https://"},
 		{"a URL that a shell would run", artifact(`url: "https://a/$(reboot)", sha256: "` + sha256sum + `"`), "spec.stepCA.artifact.url", "http:// or https://"},
+		{"a URL with credentials", artifact(`url: "https://me:secret@a/b", sha256: "` + sha256sum + `"`), "spec.stepCA.artifact.url", "hold no credentials"},
+		{"a URL of curl's many", artifact(`url: "https://a/{b,c}", sha256: "` + sha256sum + `"`), "spec.stepCA.artifact.url", "hold no credentials"},
 		{"a program that is not pinned", artifact(`url: "https://a/b"`), "spec.stepCA.artifact.sha256", "Required value"},
 		{"a program pinned by MD5", artifact(`url: "https://a/b", sha256: d41d8cd98f00b204e9800998ecf8427e`), "spec.stepCA.artifact.sha256", "at least 64"},
 		{"a member outside its archive", artifact(`url: "https://a/b.tar.gz", sha256: "` + sha256sum + `", member: ../step-ca`), "spec.stepCA.artifact.member", "within the archive"},
@@ -121,7 +123,7 @@ func TestStepCARefused(t *testing.T) {
 		{"an ACME provisioner of our name", `stepCA: {acme: {name: phoenix}}`, "spec.stepCA.acme.name", "not phoenix"},
 		{"a root key in the open", `stepCA: {root: {key: "-----BEGIN PRIVATE KEY-----"}}`, "spec.stepCA.root.key", "unknown field"},
 		{"the first root by number 0", `stepCA: {rootGeneration: 0}`, "spec.stepCA.rootGeneration", "greater than or equal to 1"},
-		{"another service in its place", `{stepCA: null}`, "spec", "exactly one of dnsmasq, firewall, nfs, nginx and stepCA"},
+		{"another service in its place", `{stepCA: null}`, "spec", "exactly one of dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent and stepCA"},
 	})
 }
 

@@ -44,6 +44,11 @@ func TestColumns(t *testing.T) {
 			[]string{"NAME", "READY", "STATUS", "SECRET", "NOT-AFTER", "RENEWAL", "AGE"},
 			[]string{"row", "True", "InSync", "site-tls", "2026-03-02T03:04:05Z", "2026-02-02T03:04:05Z"},
 		},
+		{
+			"dockerstacks", stack,
+			map[string]any{"environment": "drphoenix", "ready": "3/3", "stackID": 4},
+			[]string{"NAME", "READY", "STATUS", "ENVIRONMENT", "SERVICES", "AGE"}, []string{"row", "True", "InSync", "drphoenix", "3/3"},
+		},
 	} {
 		t.Run(tc.resource, func(t *testing.T) {
 			t.Parallel()
@@ -116,7 +121,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	want := map[string][]string{"hosts": {"host", "phoenix"}, "guests": {"guest", "gu", "phoenix"}, "hostservices": {"hostservice", "hs", "phoenix"},
-		"certificates": {"certificate", "pcert", "phoenix"}}
+		"certificates": {"certificate", "pcert", "phoenix"}, "dockerstacks": {"dockerstack", "dstack", "phoenix"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
