@@ -24,6 +24,9 @@ type Engine interface {
 type Deployment struct {
 	// Project is the name for compose.
 	Project string
+	// Dir is the folder of the compose file, which relative paths start at; "": one
+	// that lasts as long as the deployment.
+	Dir string
 	// Text is the compose file.
 	Text string
 	// Env is the text of the file stack.env, line by line, as Portainer writes it:

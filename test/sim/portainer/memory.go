@@ -96,6 +96,8 @@ type Spec struct {
 	AutoRemove bool
 	// Healthcheck says that its health is looked at.
 	Healthcheck bool
+	// Files that compose puts into it, from configs and secrets: path to content.
+	Files map[string]string
 }
 
 // Container of an engine.
