@@ -275,9 +275,20 @@ func (s *guests) isUp(vmid int) bool {
 // volumes is the folder of the volumes of a guest's mount points.
 func (l *Lab) volumes(vmid int) string { return filepath.Join(l.dir, "volumes", strconv.Itoa(vmid)) }
 
-// binds are the folders of this machine behind a container's mount points.
+// engineFolder is where a Docker engine keeps what it has.
+const engineFolder = "/var/lib/docker"
+
+// binds are the folders of this machine behind a container's mount points. A VM has its engine's folder in one, too: the
+// engine stacks file systems, which is not possible on the one that machines share below their own.
 func (l *Lab) binds(g *guest) ([]bind, error) {
 	var out []bind
+	if g.spec.vm {
+		b := bind{source: filepath.Join(g.dir, "docker"), target: engineFolder}
+		if err := os.MkdirAll(b.source, 0o711); err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
 	for _, m := range g.spec.mounts {
 		b, err := l.bind(g, m)
 		if err != nil {

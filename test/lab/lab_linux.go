@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/phoenix-hypervisor/phoenix/test/lab/image"
+	"github.com/phoenix-hypervisor/phoenix/test/lab/registry"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
 )
 
@@ -60,6 +61,8 @@ type Lab struct {
 	guests  *guests
 	walls   walls
 	folder  *pveFolder
+	// registry has the images of containers.
+	registry registry.Registry
 
 	site    atomic.Pointer[pve.Server] // Site, once it is there
 	ctx     context.Context            // ends with Stop
@@ -109,6 +112,7 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 	l.walls = walls{wake: make(chan struct{}, 1), again: make(chan struct{}), loaded: map[int]string{}}
 	l.guests = &guests{lab: l, all: map[int]*guest{}}
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	l.addImages()
 	if err := l.start(ctx); err != nil {
 		return nil, errors.Join(err, l.Stop())
 	}
@@ -128,7 +132,9 @@ func (l *Lab) start(ctx context.Context) error {
 		return err
 	}
 	var shim errgroup.Group // it is needed last
-	shim.Go(func() error { return buildShim(ctx, l.options.Root, l.hostFolder("tools", "shim")) })
+	shim.Go(func() error {
+		return buildProgram(ctx, l.options.Root, "./test/lab/shim", l.hostFolder("tools", "shim"))
+	})
 	err := errors.Join(l.startHost(ctx), shim.Wait())
 	if err != nil {
 		return err
@@ -264,13 +270,15 @@ func (l *Lab) say(format string, args ...any) {
 // mirror is where the releases of programs are.
 const mirror = "http://" + Gateway + "/artifacts/"
 
-// serveFiles serves the apt repository and the artifacts.
+// serveFiles serves the apt repository, the artifacts and the images of containers.
 func (l *Lab) serveFiles(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("/apt/", http.StripPrefix("/apt/", http.FileServer(http.Dir(l.images.Repository))))
 	mux.HandleFunc("/artifacts/"+filepath.Base(l.images.StepCA.Path), func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, l.images.StepCA.Path)
 	})
+	mux.Handle("/images/", &l.registry)
+	mux.Handle("/v2/", &l.registry)
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", Gateway+":80")
 	if err != nil {

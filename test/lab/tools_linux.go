@@ -24,21 +24,22 @@ var programs = []string{
 	"usr/sbin/pvesm", "usr/sbin/qm",
 }
 
-// buildShim builds the program that stands for all of them; static, as the host's libraries may be others.
-func buildShim(ctx context.Context, root, path string) error {
+// buildProgram builds a program of the checkout for machines; static, as their libraries may be others.
+func buildProgram(ctx context.Context, root, pkg, path string) error {
 	env := append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly")
 	out, err := os.CreateTemp(filepath.Dir(path), "build-*.log")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = errors.Join(out.Close(), os.Remove(out.Name())) }() // it goes with the lab at the latest
-	exit, err := stream(ctx, nil, out, out, env, "go", "-C", root, "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./test/lab/shim")
+	// Without a word on its commit a program changes with its sources alone.
+	exit, err := stream(ctx, nil, out, out, env, "go", "-C", root, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, pkg)
 	if err == nil && exit != 0 {
 		text, _ := os.ReadFile(out.Name()) // it only explains
 		err = fmt.Errorf("exit %d: %s", exit, text)
 	}
 	if err != nil {
-		return fmt.Errorf("build the host's programs: %w", err)
+		return fmt.Errorf("build %s: %w", pkg, err)
 	}
 	return nil
 }

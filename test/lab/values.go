@@ -34,13 +34,20 @@ type Artifact struct {
 	URL, SHA256, Member string
 }
 
-// Adapt changes declared objects to what the lab has: the resolver at the Gateway stands for those of the world and the mirror
-// for the download of step-ca, and where the kernel has no NFS the server is Ganesha, and no virtual machine mounts what only a
+// RegistryMirror is the URL, for machines, at which a Docker engine pulls the lab's images when it is named as a mirror of
+// Docker Hub.
+const RegistryMirror = "http://" + Gateway
+
+// Adapt changes declared objects to what the lab has: the resolver at the Gateway stands for those of the world, and the mirror
+// for Docker Hub and for the download of step-ca, and where the kernel has no NFS the server is Ganesha, and no virtual machine mounts what only a
 // user-space client could read. It returns what it changed that somebody may miss.
 func Adapt(objects []*unstructured.Unstructured, kernelNFS bool, stepCA Artifact) (notes []string, err error) {
 	for _, o := range objects {
 		if _, ok, _ := unstructured.NestedSlice(o.Object, "spec", "dnsmasq", "upstreams"); ok {
 			err = errors.Join(err, unstructured.SetNestedStringSlice(o.Object, []string{Gateway}, "spec", "dnsmasq", "upstreams"))
+		}
+		if _, ok, _ := unstructured.NestedMap(o.Object, "spec", "docker"); ok {
+			err = errors.Join(err, unstructured.SetNestedStringSlice(o.Object, []string{RegistryMirror}, "spec", "docker", "registryMirrors"))
 		}
 		if _, ok, _ := unstructured.NestedMap(o.Object, "spec", "stepCA"); ok {
 			unstructured.RemoveNestedField(o.Object, "spec", "stepCA", "packageName")

@@ -20,6 +20,7 @@ func declared() []*unstructured.Unstructured {
 		object("vm", map[string]any{"type": "VM", "nfsMounts": []any{map[string]any{"path": "/srv"}}}),
 		object("other", map[string]any{"type": "Container"}),
 		object("ca", map[string]any{"stepCA": map[string]any{"packageName": "step-ca", "port": int64(443)}}),
+		object("engine", map[string]any{"docker": map[string]any{"registryMirrors": []any{"https://mirror.example"}, "liveRestore": true}}),
 	}
 }
 
@@ -30,7 +31,7 @@ func TestAdapt(t *testing.T) {
 		notes     int
 		change    func(o []*unstructured.Unstructured)
 	}{
-		{"the kernel has NFS: only the resolver and the download are others", true, 0, func([]*unstructured.Unstructured) {}},
+		{"the kernel has NFS: only the resolver, the download and the registry are others", true, 0, func([]*unstructured.Unstructured) {}},
 		{"the kernel has none", false, 2, func(o []*unstructured.Unstructured) {
 			o[1].Object["spec"].(map[string]any)["nfs"].(map[string]any)["server"] = "Ganesha"
 			delete(o[2].Object["spec"].(map[string]any), "nfsMounts")
@@ -45,6 +46,7 @@ func TestAdapt(t *testing.T) {
 		want[4].Object["spec"].(map[string]any)["stepCA"] = map[string]any{
 			"port": int64(443), "artifact": map[string]any{"url": "http://10.0.0.1/x", "sha256": "12", "member": "x"},
 		}
+		want[5].Object["spec"].(map[string]any)["docker"].(map[string]any)["registryMirrors"] = []any{"http://10.0.0.1"}
 		tc.change(want)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", tc.reason, diff)

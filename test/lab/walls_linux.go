@@ -157,21 +157,21 @@ func (l *Lab) translate(state pve.FirewallState, vmid int) (string, error) {
 	return wall.Guest(state, vmid)
 }
 
-// Rules returns the rules of the firewall in a machine, as nft lists them, and what nft makes of those that the site declares,
+// Rules returns the rules of the firewall in a machine, as nft lists them, without those that its Docker engine makes, and what nft makes of those that the site declares,
 // loaded into an empty network for the purpose. The machine is a guest by its VMID, or the Host.
 func (l *Lab) Rules(ctx context.Context, vmid int) (loaded, declared string, err error) {
 	m, err := l.machine(vmid)
 	if err != nil {
 		return "", "", err
 	}
-	if loaded, err = m.inNetwork(ctx, nil, "nft", "--stateless", "list", "ruleset"); err != nil {
+	if loaded, err = m.inNetwork(ctx, nil, "nft", "--stateless", "list", "ruleset", "inet"); err != nil {
 		return "", "", err
 	}
 	table, err := l.translate(l.Site.Firewall(), vmid)
 	if err != nil {
 		return "", "", err
 	}
-	cmd := exec.CommandContext(ctx, "unshare", "--net", "sh", "-c", "nft -f - && nft --stateless list ruleset")
+	cmd := exec.CommandContext(ctx, "unshare", "--net", "sh", "-c", "nft -f - && nft --stateless list ruleset inet")
 	cmd.Stdin = strings.NewReader(wall.Load(table))
 	out, err := cmd.Output()
 	if err != nil {
