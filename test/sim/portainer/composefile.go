@@ -49,7 +49,7 @@ func (d Deployment) parse(ctx context.Context) (*parsed, error) {
 	project, err := loader.LoadWithContext(ctx, types.ConfigDetails{
 		WorkingDir:  d.dir(),
 		ConfigFiles: []types.ConfigFile{{Filename: path.Join(d.dir(), composeFile), Content: []byte(d.Text)}},
-		Environment: values,
+		Environment: maps.Clone(values), // the loader adds to it
 	}, func(o *loader.Options) {
 		o.SetProjectName(d.Project, true)
 		o.SkipResolveEnvironment, o.SkipResolveLabels = true, true // they read files, and an engine in memory has none

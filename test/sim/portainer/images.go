@@ -92,6 +92,7 @@ func (m *Memory) Pull(ctx context.Context, name string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
+	m.opts.Registry.count(full)
 	image, err := m.opts.Registry.find(ctx, full)
 	if err != nil {
 		return Image{}, err

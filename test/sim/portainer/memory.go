@@ -127,7 +127,9 @@ type Container struct {
 // unhealthy; any other runs until it is stopped, and is healthy.
 // The methods may be called at any time, by any number of goroutines.
 type Memory struct {
-	opts       MemoryOptions
+	opts MemoryOptions
+	mux  *http.ServeMux
+
 	mu         sync.Mutex
 	off        bool
 	serial     int
@@ -137,6 +139,8 @@ type Memory struct {
 	networks   map[string]*Network
 	projects   map[string]*sync.Mutex // deployments of one project are one after another
 }
+
+var _ Engine = (*Memory)(nil)
 
 // NewMemory makes an engine that runs.
 func NewMemory(o MemoryOptions) *Memory {
@@ -164,6 +168,7 @@ func NewMemory(o MemoryOptions) *Memory {
 			panic(err) // a name in a test that is not a name
 		}
 	}
+	m.mux = m.routes()
 	return m
 }
 

@@ -81,6 +81,19 @@ func (r *Registry) Pulls(name string) int {
 	return r.pulls[full]
 }
 
+// count notes a pull.
+func (r *Registry) count(full string) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pulls == nil {
+		r.pulls = map[string]int{}
+	}
+	r.pulls[full]++
+}
+
 // find is the image that a full name stands for.
 func (r *Registry) find(ctx context.Context, full string) (Image, error) {
 	named, err := reference.ParseNormalizedNamed(full)
@@ -96,10 +109,6 @@ func (r *Registry) find(ctx context.Context, full string) (Image, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.pulls == nil {
-		r.pulls = map[string]int{}
-	}
-	r.pulls[full]++
 	if err := r.broken[full]; err != nil {
 		return Image{}, &EngineError{http.StatusInternalServerError, err.Error()}
 	}
