@@ -5,10 +5,12 @@ package portainer
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -27,10 +29,17 @@ type AgentOptions struct {
 	Log func(line string)
 }
 
-// Agent serves an engine to Portainer servers, over TLS.
+// Agent serves an engine to Portainer servers, over TLS: /ping to anybody, the Docker
+// API to who signs requests with the secret. What real agents do not have is
+// POST /sim/deploy and /sim/down, by which a server without a docker-compose of its own lets the
+// agent's Engine deploy.
 type Agent struct {
 	opts AgentOptions
 	http *http.Server
+	mux  *http.ServeMux
+
+	mu      sync.Mutex
+	trusted string
 }
 
 // NewAgent makes an agent.
@@ -41,7 +50,7 @@ func NewAgent(o AgentOptions) (*Agent, error) {
 	if o.Log == nil {
 		o.Log = func(string) {}
 	}
-	a := &Agent{opts: o}
+	a := &Agent{opts: o, mux: http.NewServeMux()}
 	if o.Certificate == nil {
 		own, err := selfSigned("portainer-agent", o.Clock())
 		if err != nil {
@@ -53,6 +62,9 @@ func NewAgent(o AgentOptions) (*Agent, error) {
 		Handler: a, ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(lines(o.Log), "", 0),
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return a.opts.Certificate() }},
 	}
+	a.mux.HandleFunc("POST /sim/deploy", a.deploy)
+	a.mux.HandleFunc("POST /sim/down", a.down)
+	a.mux.Handle("/", o.Engine)
 	return a, nil
 }
 
@@ -70,5 +82,65 @@ func (a *Agent) Close() error {
 
 // ServeHTTP implements http.Handler.
 func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	http.NotFound(w, r)
+	w.Header().Set(headerAgent, Version)
+	w.Header().Set("Portainer-Agent-Api-Version", "2")
+	w.Header().Set(headerPlatform, "1")
+	if r.URL.Path == "/ping" {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	if r.Header.Get(headerPublicKey) == "" || r.Header.Get(headerSignature) == "" {
+		writeProblem(w, refuse(http.StatusForbidden, "Missing request signature headers", "Unauthorized"))
+		return
+	}
+	if err := a.know(r.Header); err != nil {
+		a.opts.Log("http error: Invalid request signature (err=" + err.Error() + ") (code=403)")
+		writeProblem(w, refuse(http.StatusForbidden, "Invalid request signature", err.Error()))
+		return
+	}
+	a.mux.ServeHTTP(w, r)
+}
+
+// know checks who asks. Without a secret, whoever asks first is trusted from then on.
+func (a *Agent) know(h http.Header) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.opts.Secret == "" && a.trusted == "" {
+		a.trusted = h.Get(headerPublicKey)
+	}
+	return verify(h, a.opts.Secret, a.trusted)
+}
+
+// deployed is what an agent answers to /sim/deploy and /sim/down.
+type deployed struct {
+	Output  string
+	Error   string
+	Failed  bool // it is compose that failed
+	Pulling bool
+}
+
+func answerDeployed(w http.ResponseWriter, r *http.Request, output string, err error) {
+	out := deployed{Output: output}
+	var compose *ComposeError
+	if errors.As(err, &compose) {
+		out.Failed, out.Pulling = true, compose.Pulling
+	}
+	if err != nil {
+		out.Error = err.Error()
+	}
+	answer(w, r, out)
+}
+
+func (a *Agent) deploy(w http.ResponseWriter, r *http.Request) {
+	var d Deployment
+	if err := decode(r, &d); err != nil {
+		writeProblem(w, refuse(http.StatusBadRequest, "Invalid request payload", err.Error()))
+		return
+	}
+	output, err := a.opts.Engine.Deploy(r.Context(), d)
+	answerDeployed(w, r, output, err)
+}
+
+func (a *Agent) down(w http.ResponseWriter, r *http.Request) {
+	answerDeployed(w, r, "", a.opts.Engine.Down(r.Context(), r.URL.Query().Get("project")))
 }

@@ -114,7 +114,7 @@ func writeEngineError(w http.ResponseWriter, err error) {
 // ServeHTTP implements http.Handler: the Docker API.
 func (m *Memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !m.Running() {
-		w.WriteHeader(http.StatusBadGateway) // as a proxy answers that finds nobody at the socket
+		notReached(w, "dial unix /var/run/docker.sock: connect: connection refused")
 		return
 	}
 	w.Header().Set("Api-Version", apiVersion)
