@@ -1,0 +1,100 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compose
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// result is what the text asks for.
+func (p *parser) result() *Project {
+	project := &Project{Text: p.text, Variables: sortedKeys(p.used)}
+	all := p.typed.AllServices()
+	for _, name := range sortedKeys(all) {
+		project.Services = append(project.Services, p.service(all[name]))
+	}
+	for _, short := range sortedKeys(p.typed.Volumes) {
+		v := p.typed.Volumes[short]
+		project.Volumes = append(project.Volumes, Volume{Short: short, Name: v.Name, External: bool(v.External)})
+	}
+	project.Images = p.images()
+	return project
+}
+
+func (p *parser) service(s types.ServiceConfig) Service {
+	service := Service{Name: s.Name, Image: s.Image, PullPolicy: pullPolicy(s), OneShot: oneShot(s)}
+	if has(p.typed.Services, s.Name) {
+		service.Containers = s.GetScale()
+	}
+	if h := s.HealthCheck; h != nil && !h.Disable {
+		service.Healthcheck = len(h.Test) > 0 && h.Test[0] != "NONE"
+	}
+	if s.NetworkMode != "host" {
+		service.Ports = ports(s.Ports)
+	}
+	return service
+}
+
+func pullPolicy(s types.ServiceConfig) string {
+	switch s.PullPolicy {
+	case PullAlways, PullNever:
+		return s.PullPolicy
+	}
+	return PullMissing
+}
+
+// oneShot asks the restart policy as compose does: what deploy says comes first.
+func oneShot(s types.ServiceConfig) bool {
+	policy, _, _ := strings.Cut(s.Restart, ":")
+	if s.Deploy != nil && s.Deploy.RestartPolicy != nil {
+		policy = s.Deploy.RestartPolicy.Condition
+	}
+	return slices.Contains([]string{"", "no", "none", "on-failure"}, policy)
+}
+
+func ports(declared []types.ServicePortConfig) []Port {
+	var all []Port
+	for _, d := range declared {
+		port := Port{Address: d.HostIP, Target: int(d.Target), Protocol: cmp.Or(strings.ToLower(d.Protocol), "tcp")}
+		first, last, isRange := strings.Cut(d.Published, "-")
+		port.Published, _ = strconv.Atoi(first)
+		if isRange {
+			port.Through, _ = strconv.Atoi(last)
+		}
+		if port.Through == port.Published {
+			port.Through = 0
+		}
+		if port.Address == "0.0.0.0" {
+			port.Address = ""
+		}
+		all = append(all, port)
+	}
+	slices.SortFunc(all, func(a, b Port) int {
+		return cmp.Or(cmp.Compare(a.Published, b.Published), cmp.Compare(a.Target, b.Target),
+			cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Address, b.Address))
+	})
+	return all
+}
+
+// images are those of the services that no profile switches off, also of those with no replicas: compose pulls them too.
+func (p *parser) images() []Image {
+	eagerness := []string{PullNever, PullMissing, PullAlways}
+	policies := map[string]string{}
+	for _, s := range p.typed.Services {
+		policy := pullPolicy(s)
+		if slices.Index(eagerness, policy) > slices.Index(eagerness, policies[s.Image]) {
+			policies[s.Image] = policy
+		}
+	}
+	var all []Image
+	for _, name := range sortedKeys(policies) {
+		all = append(all, Image{Name: name, PullPolicy: policies[name]})
+	}
+	return all
+}
