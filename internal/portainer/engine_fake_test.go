@@ -132,7 +132,7 @@ func (e *engine) inspect(w http.ResponseWriter, name string) {
 }
 
 func (e *engine) pull(w http.ResponseWriter, query url.Values) {
-	name := strings.TrimPrefix(query.Get("fromImage"), "docker.io/library/") + ":" + query.Get("tag")
+	name := strings.TrimPrefix(strings.TrimPrefix(query.Get("fromImage"), "docker.io/"), "library/") + ":" + query.Get("tag")
 	id, ok := e.registry[name]
 	switch {
 	case !ok && strings.HasPrefix(name, "private"):

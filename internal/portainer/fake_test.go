@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -76,7 +77,9 @@ func start(t *testing.T) *fake {
 		stacks: map[int]fakeStack{}, engines: map[string]*engine{}, bodies: map[string]string{}, deployed: map[string]map[string]string{},
 		settings: map[string]any{"UserSessionTimeout": "8h", "SnapshotInterval": "5m", "EnableTelemetry": true, "LogoURL": "x"},
 	}
-	f.server = httptest.NewTLSServer(f.routes())
+	f.server = httptest.NewUnstartedServer(f.routes())
+	f.server.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes that fail are the tests' affair
+	f.server.StartTLS()
 	t.Cleanup(f.server.Close)
 	return f
 }

@@ -139,9 +139,8 @@ func (e *Error) tidy(secrets []string) *Error {
 func hide(text string, secrets []string) string {
 	var forms []string
 	for _, secret := range secrets {
-		forms = append(forms, secret, quote(secret), inJSON(secret))
-		if strings.Contains(secret, "\n") {
-			forms = append(forms, strings.Split(secret, "\n")...)
+		for _, form := range append(strings.Split(secret, "\n"), secret, quote(secret)) {
+			forms = append(forms, form, inJSON(form), inJSON(inJSON(form)))
 		}
 	}
 	forms = slices.DeleteFunc(forms, func(form string) bool { return len(strings.TrimSpace(form)) < shortest })
