@@ -285,7 +285,7 @@ func (p *pass[T, S]) wants(ctx context.Context, r Ref) (*outcome, error) {
 		return nil, nil
 	}
 	waits := fmt.Errorf("waiting for %s: %s", key(r.Kind, r.Name), why)
-	if r.Needed {
+	if r.Needed || r.Blinds {
 		p.blind = waits
 	}
 	switch {

@@ -123,9 +123,11 @@ func TestHostAway(t *testing.T) {
 	w.refer(map[string][]Ref{
 		"nginx": {Through("Guest", "ca", v1alpha1.ReachableCondition)},
 		"route": {Hard("Guest", "nginx", v1alpha1.ReachableCondition)},
+		"agent": {{Kind: "Guest", Name: "ca", Condition: v1alpha1.ReachableCondition, Keeps: true, Blinds: true}},
 	})
-	all := []string{"ca", "nginx", "route"}
+	all := []string{"ca", "nginx", "route", "agent"}
 	w.guest("ca")
+	w.guest("agent", onGuestsOnly)
 	w.guest("nginx", onGuestsOnly)
 	w.guest("route", onGuestsOnly)
 	w.settle()
@@ -147,6 +149,7 @@ func TestHostAway(t *testing.T) {
 	wants := map[string][2]string{
 		"ca":    {"Unknown " + away, "Unknown " + away},
 		"nginx": {"True InSync: the outside agrees with the spec", "Unknown DependencyNotReady: waiting for Guest/ca: not Reachable (DependencyNotReady)"},
+		"agent": {"True InSync: the outside agrees with the spec", "Unknown DependencyNotReady: waiting for Guest/ca: not Reachable (DependencyNotReady)"},
 		"route": {"True InSync: the outside agrees with the spec", "True Answers: it answers"}, // it takes no step, but nothing says that it is away
 	}
 	for n, want := range wants {
@@ -166,6 +169,7 @@ func TestHostAway(t *testing.T) {
 	for n, want := range map[string]string{
 		"ca":    "Unknown " + away,
 		"nginx": "False DependencyNotReady: waiting for Guest/ca: not Reachable (DependencyNotReady)",
+		"agent": "False DependencyNotReady: waiting for Guest/ca: not Reachable (DependencyNotReady)",
 		"route": "False DependencyNotReady: waiting for Guest/nginx: not Reachable (DependencyNotReady)",
 	} {
 		if got := ready(w.get(n)); got != want {

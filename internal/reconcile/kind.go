@@ -120,6 +120,9 @@ type Ref struct {
 	// Needed says that all work goes through the target. While it is not as it must be, the object cannot be seen: its
 	// own conditions are Unknown. Once it is gone, nothing is left to clean up through it.
 	Needed bool
+	// Blinds says of a target that is not Needed that the object is seen through it all the same: while it is not as it must
+	// be, the object's own conditions are Unknown. There is something to clean up when it is gone.
+	Blinds bool
 	// Vanishes says that what the object stands for outside goes with the target: once that is gone, or is being deleted
 	// by a policy that destroys it, nothing is left to clean.
 	Vanishes bool

@@ -271,6 +271,7 @@ func TestInUseTakesNoStep(t *testing.T) {
 func TestCleanUpNeedsItsWay(t *testing.T) {
 	through := []Ref{Through("Guest", "ca", v1alpha1.ReachableCondition)}
 	vanishes := []Ref{{Kind: "Guest", Name: "ca", Condition: v1alpha1.ReachableCondition, Keeps: true, Needed: true, Vanishes: true}}
+	blinds := []Ref{{Kind: "Guest", Name: "ca", Condition: v1alpha1.ReachableCondition, Keeps: true, Blinds: true}}
 	onlyVanishes := []Ref{{Kind: "Guest", Name: "ca", Vanishes: true}}
 	const gone = "Normal Guest/inner Released: Guest/ca is gone: nothing is left to clean up through it"
 	cases := map[string]struct {
@@ -284,6 +285,7 @@ func TestCleanUpNeedsItsWay(t *testing.T) {
 		"There":        {reason: "the clean-up goes through it", refs: through, last: "Normal Guest/inner Removed: nothing is left outside", did: []string{"Stop ", "Destroy guest 101"}},
 		"Gone":         {reason: "what the clean-up needs is gone: it is done", refs: through, before: func(w *world) { w.loses("ca") }, last: gone},
 		"NotReachable": {reason: "what is away comes back", refs: through, before: func(w *world) { w.turnOff("ca") }, ready: "False DependencyNotReady: waiting for Guest/ca: not Reachable (Stopped)"},
+		"GoneBlinds":   {reason: "what it was seen through is gone, and there is something else to clean up", refs: blinds, before: func(w *world) { w.loses("ca") }, last: "Normal Guest/inner Removed: nothing is left outside", did: []string{"Stop ", "Destroy guest 101"}},
 		"GoingDelete":  {reason: "what is in a guest that is destroyed goes with it", refs: vanishes, before: func(w *world) { w.dooms(v1alpha1.DeletionDelete) }, last: gone},
 		"GoingRetain":  {reason: "a guest that stays keeps what is in it: it is cleaned up", refs: vanishes, before: func(w *world) { w.dooms(v1alpha1.DeletionRetain) }, last: "Normal Guest/inner Removed: nothing is left outside", did: []string{"Stop ", "Destroy guest 101"}},
 		"GoingOnly":    {reason: "a target that only takes things with it is asked too", refs: onlyVanishes, before: func(w *world) { w.dooms(v1alpha1.DeletionDelete) }, last: gone},
