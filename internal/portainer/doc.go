@@ -24,7 +24,8 @@
 // An API key acts with its user's rights, is sent as X-API-Key and must not be
 // sent together with a token. Its description has 1 to 127 characters and need
 // not be unique; the key itself is shown once. A new key needs a token (not a
-// key) and the password: 403 when that is wrong. A user without administrator's
+// key) and the password: 403 when that is wrong. Deleting a key that is gone is
+// answered with 500. A user without administrator's
 // rights gets 403 for tags, environments and settings.
 //
 // PUT /endpoints/{id} and PUT /settings change what they are given and keep the

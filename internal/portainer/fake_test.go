@@ -290,7 +290,7 @@ func (f *fake) makeKey(w http.ResponseWriter, r *http.Request) {
 func (f *fake) deleteKey(w http.ResponseWriter, r *http.Request) {
 	id := number(r, "id")
 	if _, ok := f.keys[id]; !ok {
-		refuse(w, 404, "Unable to find an api-key with the specified identifier inside the database", "Object not found inside the database")
+		refuse(w, 500, "API Key not found", "Object not found inside the database")
 		return
 	}
 	delete(f.keys, id)

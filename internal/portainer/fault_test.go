@@ -90,7 +90,7 @@ var faults = []struct {
 	{"another answer", text(200, `"hello"`), Away, false},
 	{"a connection that breaks off", cut, Away, true},
 	{"an answer without end", huge, Away, true},
-	{"a redirection", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/api/elsewhere", 302) }, Away, true},
+	{"a redirection", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/api/elsewhere", http.StatusFound) }, Away, true},
 	{"a busy proxy", text(429, "slow down"), Limited, false},
 	{"the key is revoked", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 401, "Invalid API key", "Unauthorized") }, Unauthorized, false},
 	{"a user without rights", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 403, "Access denied", "Unauthorized") }, Forbidden, false},
@@ -371,4 +371,90 @@ func TestHide(t *testing.T) {
 	}
 	wants(t, "one within another", hide("abcdef abc", []string{"abc", "abcdef"}), "*** ***")
 	wants(t, "too short to be told from other text", hide("port 80 is taken", []string{"80"}), "port 80 is taken")
+}
+
+func TestEveryCallSaysWhatItTried(t *testing.T) {
+	f, c, env := site(t)
+	ctx := t.Context()
+	f.password = password
+	s := f.connect()
+	session, err := s.SignIn(ctx, admin, password)
+	succeeds(t, "sign in", err)
+	e, err := c.Engine(env)
+	succeeds(t, "engine", err)
+	f.fault = times(-1, func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, 500, "Unable to read the database", "disk full")
+	})
+	last := func(_ any, err error) error { return err }
+	status := func() error { _, err := s.Status(ctx); return err }
+	for words, err := range map[string]error{
+		"read status of Portainer": status(), "look for administrator": last(s.HasAdmin(ctx)), "make administrator": s.InitAdmin(ctx, admin, password),
+		"sign in to Portainer as admin": last(s.SignIn(ctx, admin, password)), "list API keys": last(session.Keys(ctx)),
+		"make API key": last(session.MakeKey(ctx, "x", password)), "delete API key 3": session.DeleteKey(ctx, 3), "read own user": last(c.Me(ctx)),
+		"read settings": last(c.Settings(ctx)), "change settings": c.SetSettings(ctx, SettingsChange{}), "list tags": last(c.Tags(ctx)),
+		"make tag x": last(c.MakeTag(ctx, "x")), "delete tag 3": c.DeleteTag(ctx, 3), "list environments": last(c.Environments(ctx)),
+		"make environment x": last(c.MakeEnvironment(ctx, NewEnvironment{Name: "x"})), "change environment 3": c.UpdateEnvironment(ctx, 3, EnvironmentChange{}),
+		"delete environment 3": c.DeleteEnvironment(ctx, 3), "list stacks of environment 3": last(c.Stacks(ctx, 3)), "read text of stack 3": last(c.StackFile(ctx, 3)),
+		"create stack x": last(c.CreateStack(ctx, 3, NewStack{Name: "x"})), "update stack 3": c.UpdateStack(ctx, 3, 3, StackChange{}),
+		"start stack 3": c.StartStack(ctx, 3, 3), "stop stack 3": c.StopStack(ctx, 3, 3), "delete stack 3": c.DeleteStack(ctx, 3, 3),
+		"reach engine of environment": e.Ping(ctx), "list containers of environment": last(e.Containers(ctx)), "list images of environment": last(e.Images(ctx)),
+		"pull image x of environment": e.Pull(ctx, "x"), "remove container x of environment": e.Remove(ctx, "x"), "list volumes of project x": last(e.Volumes(ctx, "x")),
+		"remove volume x of environment": e.RemoveVolume(ctx, "x"),
+	} {
+		fails(t, words, err, Failed, words, "Unable to read the database: disk full")
+	}
+	_, _, err = e.Image(ctx, "x")
+	fails(t, "image", err, Failed, "look for image x of environment")
+}
+
+func TestAnswersWithoutTheirPoint(t *testing.T) {
+	f, c, _ := site(t)
+	f.password = password
+	s := f.connect()
+	session, err := s.SignIn(t.Context(), admin, password)
+	succeeds(t, "sign in", err)
+	f.fault = times(-1, text(200, "{}"))
+	_, err = s.SignIn(t.Context(), admin, password)
+	fails(t, "no token", err, Away, "token")
+	_, err = session.MakeKey(t.Context(), "x", password)
+	fails(t, "no key", err, Away, "key")
+	_, err = c.Tags(t.Context())
+	fails(t, "no list", err, Away)
+	f.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/users/me") {
+			text(502, "")(w, r)
+			return true
+		}
+		return false
+	}
+	_, err = s.SignIn(t.Context(), admin, password)
+	fails(t, "half of a sign-in", err, Away)
+}
+
+func TestKindOf(t *testing.T) {
+	wants(t, "an error of others", KindOf(errors.New("x")), "")
+	wants(t, "none", KindOf(nil), "")
+	for _, tc := range []struct {
+		reason, body, message string
+		status                int
+		kind                  Kind
+	}{
+		{"details alone", `{"details":"why"}`, "why", 400, Invalid},
+		{"an agent's words", `{"err":"Invalid request signature"}`, "Invalid request signature", 403, Forbidden},
+		{"details say all", `{"message":"no","details":"No, because"}`, "No, because", 409, Conflict},
+		{"a list", `["x"]`, "https://x answers 422 Unprocessable Entity", 422, Invalid},
+		{"a timeout of a proxy", "", "https://x answers 408 Request Timeout", 408, Away},
+		{"words of somebody who is away", `{"message":"starting"}`, "starting", 503, Away},
+	} {
+		e := refusal("https://x", &http.Response{StatusCode: tc.status}, []byte(tc.body))
+		wants(t, tc.reason, []any{e.Kind, e.Message, e.Status}, []any{tc.kind, tc.message, tc.status})
+	}
+	long := clip(strings.Repeat("é", 3*(headMessage+tailMessage)/2+1))
+	if strings.ToValidUTF8(long, "?") != long {
+		t.Error("a character is cut in two")
+	}
+	long = clip("x" + strings.Repeat("é", headMessage+tailMessage))
+	if strings.ToValidUTF8(long, "?") != long {
+		t.Error("a character is cut in two")
+	}
 }

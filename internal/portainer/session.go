@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // User is who a key or a session acts for.
@@ -109,6 +110,9 @@ func (s *Session) MakeKey(ctx context.Context, description, password string) (st
 func (s *Session) DeleteKey(ctx context.Context, id int) error {
 	c := call{method: http.MethodDelete, path: fmt.Sprintf("%s/%d", s.path(), id)}
 	if e := s.server.do(ctx, s.as, c); e != nil {
+		if strings.Contains(e.Message, "API Key not found") { // with a 500
+			e.Kind = NotFound
+		}
 		return fmt.Errorf("delete API key %d of Portainer: %w", id, e)
 	}
 	return nil
