@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 	"time"
 )
@@ -53,7 +52,7 @@ func (c *change) budget() time.Duration {
 			seconds += copyPatience
 		}
 	}
-	seconds += 2 * refreshPatience * len(c.refreshes)
+	seconds += 2*refreshPatience*len(c.refreshes) + imagePatience*(len(c.remade)+len(c.giveUps))
 	seconds += validatePatience * len(c.p.want.Verify)
 	budget := time.Duration(seconds) * time.Second
 	for _, p := range c.p.want.Probes {
@@ -69,6 +68,9 @@ func (c *change) script(budget time.Duration) string {
 	s := new(script)
 	s.WriteString(sharedFunctions)
 	s.WriteString(changeFunctions)
+	if len(c.remade)+len(c.giveUps) > 0 {
+		s.WriteString(imageTools)
+	}
 	s.places(c.p.owner)
 	s.line("umask 077")
 	s.line("change() {")
@@ -149,29 +151,9 @@ func (c *change) first() *record {
 	r := newRecord(c.p.owner)
 	if c.final != nil {
 		*r = *c.final
-		r.Files, r.Dirs, r.Units = slices.Clone(r.Files), slices.Clone(r.Dirs), slices.Clone(r.Units)
 	}
 	r.Pending, r.Triggers, r.Refreshes = true, c.triggers, c.refreshes
-	had := c.p.seen.record
-	if had == nil {
-		return r
-	}
-	for _, f := range had.Files {
-		if r.file(f.Path) == nil {
-			r.Files = append(r.Files, f)
-		}
-	}
-	for _, d := range had.Dirs {
-		if r.dir(d.Path) == nil {
-			r.Dirs = append(r.Dirs, d)
-		}
-	}
-	for _, u := range had.Units {
-		if r.unit(u.Name) == nil {
-			r.Units = append(r.Units, u)
-		}
-	}
-	r.Packages, r.Jobs = had.Packages, had.Jobs
+	r.join(c.p.seen.record)
 	return r
 }
 
@@ -346,6 +328,7 @@ func (c *change) commit(s *script) {
 		}
 		c.own(s, d, " || return 1")
 	}
+	c.dropImages(s)
 	if c.final == nil {
 		s.line(`try write "$rec" rm -rf "$keep" || return 1`)
 		s.line(`try write "$rec" rm -f "$rec" || return 1`)
@@ -357,7 +340,7 @@ func (c *change) commit(s *script) {
 	for _, r := range c.restores {
 		s.line(`rm -f "$keep"/%s.original`, id(r.Path))
 	}
-	s.line(`rm -f "$keep"/*.old "$keep"/*.none "$keep"/*.tmp "$keep"/*.download* "$keep"/job`)
+	s.line(`rm -f "$keep"/*.old "$keep"/*.none "$keep"/*.tmp "$keep"/*.download* "$keep"/*.image* "$keep"/job`)
 	s.line(`rmdir "$keep" 2>/dev/null`) // unless originals are in it
 	s.line("return 0")
 }

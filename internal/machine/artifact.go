@@ -68,16 +68,23 @@ func (a *Artifact) validate(taken map[string]bool) error {
 	if err := validatePlace(a.Path, "", "", a.Mode, taken); err != nil {
 		return err
 	}
-	if why := badURL(a.URL); why != "" {
-		return invalid(why, "url %.200q of %s", a.URL, a.Path)
-	}
-	if !hashForm.MatchString(a.SHA256) {
-		return invalid("want 64 hexadecimal digits in lower case", "sha256 %.80q of %s", a.SHA256, a.Path)
+	if err := validateSource(a.URL, a.SHA256, a.Path); err != nil {
+		return err
 	}
 	if m := a.Member; len(m) > 1024 || strings.HasPrefix(m, "-") || strings.HasPrefix(m, "/") || strings.ContainsFunc(m, unprintable) {
 		return invalid("want the path of a file in the archive", "member %.80q of %s", m, a.Path)
 	}
 	return validateTriggers(a.Triggers, a.Path)
+}
+
+func validateSource(from, hash, of string) error {
+	if why := badURL(from); why != "" {
+		return invalid(why, "url %.200q of %s", from, of)
+	}
+	if !hashForm.MatchString(hash) {
+		return invalid("want 64 hexadecimal digits in lower case", "sha256 %.80q of %s", hash, of)
+	}
+	return nil
 }
 
 // badURL says what is wrong with a URL. Brackets and braces would make a

@@ -33,6 +33,9 @@ type change struct {
 	reload   bool // systemd reads its files again
 
 	refreshes []ownedRefresh
+
+	giveUps []giveUp
+	remade  []remade
 }
 
 // write is a file that takes its place.
@@ -60,18 +63,14 @@ type release struct {
 
 // change compares everything but packages.
 func (p *planner) change() *change {
-	c := &change{p: p, final: newRecord(p.owner)}
-	if p.seen.record.pending() {
-		c.triggers, c.refreshes = slices.Clone(p.seen.record.Triggers), slices.Clone(p.seen.record.Refreshes)
-		// How far it came, nobody knows.
-		c.reload = slices.ContainsFunc(p.seen.record.Files, func(f ownedFile) bool { return inSystemd(f.Path) })
-	}
+	c := p.begun()
 	for _, u := range p.want.Users {
 		if !p.seen.Users[u.Name] {
 			c.users = append(c.users, u)
 			c.note("user "+u.Name, "", "made", ImpactNone)
 		}
 	}
+	c.images()
 	c.files()
 	c.pruneFiles()
 	c.dirs()
@@ -81,15 +80,27 @@ func (p *planner) change() *change {
 	c.packages()
 	c.triggers = merge(c.triggers)
 	r := c.final
-	if len(r.Files)+len(r.Dirs)+len(r.Units)+len(r.Packages)+len(r.Jobs) == 0 {
+	if len(r.Files)+len(r.Dirs)+len(r.Units)+len(r.Packages)+len(r.Jobs)+len(r.Images) == 0 {
 		c.final = nil
+	}
+	return c
+}
+
+// begun is a change that takes up one that has not come to its end.
+func (p *planner) begun() *change {
+	c := &change{p: p, final: newRecord(p.owner)}
+	if p.seen.record.pending() {
+		c.triggers, c.refreshes = slices.Clone(p.seen.record.Triggers), slices.Clone(p.seen.record.Refreshes)
+		// How far it came, nobody knows.
+		c.reload = slices.ContainsFunc(p.seen.record.Files, func(f ownedFile) bool { return inSystemd(f.Path) })
 	}
 	return c
 }
 
 // steps is the step that makes the change, if there is any.
 func (c *change) steps(reason string) []Step {
-	if bytes.Equal(c.final.render(), c.p.seen.recordBytes) && len(c.users)+len(c.writes)+len(c.makes)+len(c.enable)+len(c.start) == 0 {
+	image := c.p.toMake()
+	if bytes.Equal(c.final.render(), c.p.seen.recordBytes) && len(c.users)+len(c.writes)+len(c.makes)+len(c.enable)+len(c.start) == 0 && image == nil {
 		return nil
 	}
 	step := Step{Reason: reason, Message: c.message(), Changes: c.changes, Do: c.do}
@@ -97,6 +108,8 @@ func (c *change) steps(reason string) []Step {
 		step.Do = func(context.Context, *Machine) error {
 			return &PendingError{"what is to be downloaded from " + missing[0].URL}
 		}
+	} else if image != nil {
+		step.Do = func(context.Context, *Machine) error { return &PendingError{"image " + image.Name} }
 	}
 	return []Step{step}
 }
@@ -365,6 +378,7 @@ func (c *change) message() string {
 	count(len(c.writes), "write", "file", "files")
 	count(len(c.restores), "give up", "file", "files")
 	count(len(c.makes), "set", "directory", "directories")
+	count(len(c.giveUps), "give up", "image", "images")
 	for _, r := range c.releases {
 		parts = append(parts, "release "+r.unit)
 	}

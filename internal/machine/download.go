@@ -55,7 +55,8 @@ func (a *Artifact) script(owner Owner) string {
 	return s.String()
 }
 
-// toDownload are the artifacts that are neither in their places nor waiting.
+// toDownload are the artifacts and archives that are neither in their places
+// nor waiting.
 func (p *planner) toDownload() []*Artifact {
 	var list []*Artifact
 	for _, f := range p.files {
@@ -63,13 +64,18 @@ func (p *planner) toDownload() []*Artifact {
 			list = append(list, f.source)
 		}
 	}
+	for _, g := range p.images {
+		if a := g.source(); a != nil && g.id == "" && p.seen.NoEngine == "" && !p.waits(a) {
+			list = append(list, a)
+		}
+	}
 	return list
 }
 
-// downloader are the packages that artifacts need beside those of the State:
+// downloader are the packages that downloads need beside those of the State:
 // those that we have for it, and those that a download lacks.
 func (p *planner) downloader() []string {
-	if len(p.want.Artifacts) == 0 {
+	if !p.want.downloads() {
 		return nil
 	}
 	lacks := !p.seen.curl && len(p.toDownload()) > 0

@@ -130,6 +130,24 @@ func (e *JobError) Error() string {
 	return fmt.Sprintf("%s (%s): %s", e.What, e.Unit, said(e.Log))
 }
 
+// ImageError says that an image could not be pulled or loaded. That its archive
+// could not be downloaded is a *JobError.
+type ImageError struct {
+	Name   string
+	Output string // of docker; or why there is no engine
+	// NoEngine: the machine has no Docker engine, or it does not run or answer.
+	NoEngine bool
+}
+
+// Error shows what docker said.
+func (e *ImageError) Error() string {
+	what := "get image " + e.Name + ": "
+	if e.NoEngine {
+		what += "no Docker engine: "
+	}
+	return what + said(e.Output)
+}
+
 // lineLength bounds what an error tells of a program's words.
 const lineLength = 300
 

@@ -23,6 +23,8 @@ func TestErrorsAreOneLine(t *testing.T) {
 		"a probe":                        {&ProbeError{Name: "p", Output: "a \"b\"\nc", Undone: back}, `rolled back: probe p: got "a \"b\"; c"`},
 		"a refresh":                      {&RefreshError{What: "update", Output: "a\nb", Undone: back}, "rolled back: run update: a; b"},
 		"a job":                          {&JobError{Unit: "u", What: "install x", Log: "Started u.\nE: one\nE: two\nu: Failed with result 'exit-code'."}, "install x (u): E: one; E: two"},
+		"an image":                       {&ImageError{Name: "x:1", Output: "Started u.\nError response from daemon: a\nb"}, "get image x:1: Error response from daemon: a; b"},
+		"no engine":                      {&ImageError{Name: "x:1", Output: "there is no docker command", NoEngine: true}, "get image x:1: no Docker engine: there is no docker command"},
 		"a write":                        {failure([]string{"write", "no"}, "/etc/x", "mv: a\nmv: b"), "not rolled back in full: write /etc/x: mv: a; mv: b"},
 		"the end of what is much":        {&JobError{Unit: "u", What: "install x", Log: strings.Repeat("noise\n", 3) + strings.Repeat("x", 400) + "E: end"}, "install x (u): ..." + strings.Repeat("x", 294) + "E: end"},
 		"a program that said nothing":    {&JobError{Unit: "u", What: "install x"}, "install x (u): it said nothing"},

@@ -25,7 +25,15 @@ there() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^.i
 // installJob fails rather than take away a package that conflicts. One source
 // that cannot be read, such as that of a subscription which the host has not,
 // fails an update, but not what comes from the others.
-const installJob = jobFunctions + `
+const installJob = jobFunctions + installFunctions
+
+// freshInstallJob is installJob for a source that is new: what apt knows of the
+// packages may be from another.
+const freshInstallJob = jobFunctions + `
+get update
+` + installFunctions
+
+const installFunctions = `
 add() { get -o APT::Get::Remove=false install "$@"; }
 known "$@" || get update
 add "$@" || { repair; get update; add "$@"; } || exit 1
@@ -104,6 +112,9 @@ func (p *planner) install() []Step {
 		p: p, key: "install " + strings.Join(sorted(p.want.Packages), " "), what: "install " + strings.Join(missing, " "),
 		text: installJob, args: missing, installs: missing,
 	}
+	if slices.ContainsFunc(p.want.Files, func(f File) bool { return f.Early }) {
+		j.text = freshInstallJob
+	}
 	step := Step{Reason: ReasonInstall, Message: j.what, Do: j.do}
 	for _, name := range missing {
 		step.Changes = append(step.Changes, Change{What: "package " + name, To: "installed", Impact: ImpactNone})
@@ -139,6 +150,7 @@ type job struct {
 	text     string // of its script
 	args     []string
 	installs []string
+	image    *imageGoal // nil: it makes none
 }
 
 // unit names the job by its owner and what it is for, so that the same job is
@@ -152,11 +164,11 @@ func (j job) unit() string {
 func (j job) do(ctx context.Context, m *Machine) error {
 	failed := j.p.seen.Units[j.unit()].Active == "failed"
 	log := j.p.seen.jobLogs[j.unit()]
-	if failed && !locked.MatchString(log) {
+	if failed && (j.image != nil || !locked.MatchString(log)) {
 		if err := j.run(ctx, m, j.forget()); err != nil {
 			return err
 		}
-		return &JobError{Unit: j.unit(), What: j.p.jobs()[0].What, Log: tail(lastTry(log), 1500)}
+		return j.failure(j.p.jobs()[0].What, log)
 	}
 	if err := j.run(ctx, m, j.forget()+j.start()); err != nil {
 		return err
@@ -235,6 +247,9 @@ func (j job) record() *record {
 		if r.pkg(name) == nil { // one that was there before us stays somebody's
 			r.Packages = append(r.Packages, ownedPackage{Name: name, Installed: true})
 		}
+	}
+	if j.image != nil {
+		r.making(j.p.owns(*j.image))
 	}
 	return r
 }

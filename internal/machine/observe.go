@@ -17,6 +17,8 @@ const (
 	observePatience = time.Minute
 	// readLimit bounds a file of State.Reads.
 	readLimit = 256 << 10
+	// imageTry bounds a question to the Docker engine.
+	imageTry = 10 * time.Second
 )
 
 // Seen is what an owner sees of a machine.
@@ -31,7 +33,12 @@ type Seen struct {
 	Packages map[string]string
 	// Users are those of State.Users that are there.
 	Users map[string]bool
-	Units map[string]UnitStatus
+	// Images are the IDs of those of State.Images that are there, by name.
+	Images map[string]string
+	// NoEngine says why no Docker engine answers, so that nothing is known of
+	// images; empty: one does, or State has none.
+	NoEngine string
+	Units    map[string]UnitStatus
 	// Probes are the results, in the order of State.Probes.
 	Probes []ProbeResult
 	// Contents are the files that State.Reads names.
@@ -43,7 +50,8 @@ type Seen struct {
 	others      []claims
 	jobLogs     map[string]string // of the transient units that failed or run
 	needed      []string          // packages that a removal left for others
-	curl        bool              // the program is there; known with artifacts alone
+	made        map[string]string // IDs of images that jobs made, by name
+	curl        bool              // the program is there; known with downloads alone
 	bare        bool              // the store is there, and nothing is in it
 }
 
@@ -89,7 +97,7 @@ func (m *Machine) Observe(ctx context.Context, owner Owner, want State) (Seen, e
 	if err := want.validate(); err != nil {
 		return Seen{}, err
 	}
-	patience := observePatience + time.Duration(len(want.Probes))*probeTry
+	patience := observePatience + time.Duration(len(want.Probes))*probeTry + time.Duration(len(want.Images))*imageTry
 	result, err := m.carry(ctx, &passenger{script: observeScript(owner, want), patience: patience, reads: true})
 	if err != nil {
 		return Seen{}, fmt.Errorf("observe: %w", err)
@@ -233,7 +241,7 @@ others() {
 	for f in "$store"/*.json; do
 		if [ -f "$f" ] && [ "$f" != "$rec" ]; then
 			echo @other
-			grep -E '^("owner":|[{]"(path|dir|package|unit)":)' "$f"
+			grep -E '^("owner":|[{]"(path|dir|package|unit|image)":)' "$f"
 		fi
 	done
 }
@@ -290,7 +298,7 @@ func observeScript(owner Owner, want State) string {
 	s.line("others")
 	s.line(`recorded '{"path":"' dirs %s`, words(want.paths(owner)))
 	packages := want.Packages
-	if len(want.Artifacts) > 0 {
+	if want.downloads() {
 		packages = append(slices.Clone(packages), downloaders...)
 		s.line("if command -v curl >/dev/null; then echo @curl; fi")
 	}
@@ -298,6 +306,7 @@ func observeScript(owner Owner, want State) string {
 		s.line("echo @users")
 		s.line("getent passwd %s", words(want.userNames()))
 	}
+	want.lookImages(&s, owner)
 	s.line("echo @packages")
 	s.line(`recorded '{"package":"' look_packages %s`, words(sorted(packages)))
 	s.line("echo @units")
@@ -329,6 +338,11 @@ func (s *State) paths(owner Owner) []string {
 	for i := range s.Artifacts {
 		list = append(list, s.Artifacts[i].Path, s.Artifacts[i].staged(owner))
 	}
+	for i := range s.Images {
+		if a := s.Images[i].source(); a != nil {
+			list = append(list, a.staged(owner))
+		}
+	}
 	return list
 }
 
@@ -352,6 +366,9 @@ func (s *State) unitNames() []string {
 	}
 	for _, a := range s.Artifacts {
 		triggers = append(triggers, a.Triggers...)
+	}
+	for _, i := range s.Images {
+		triggers = append(triggers, i.Triggers...)
 	}
 	for _, t := range triggers {
 		list = append(list, t.Unit)

@@ -143,11 +143,34 @@ func TestValidation(t *testing.T) {
 		change(&a)
 		return State{Artifacts: []Artifact{a}, Users: []User{{Name: "step-ca", Home: "/var/lib/step-ca"}, {Name: "_other"}}}
 	}
+	image := func(change func(*Image)) State {
+		i := Image{Name: "registry.lan:5000/lab/a__b.c-d:1.2_x-Y", Archive: &Archive{URL: "https://mirror.lan/x.tar?a='b'", SHA256: strings.Repeat("0a", 32)}, Triggers: []Trigger{{"app.service", Restart}}}
+		change(&i)
+		return State{Images: []Image{i}}
+	}
+	pulled := func(name string) State { return State{Images: []Image{{Name: name}}} }
 	cases := map[string]struct {
 		reason string
 		state  State
 		says   string
 	}{
+		"image":           {"all of it", image(func(*Image) {}), ""},
+		"image digest":    {"pinned", pulled("lab/app:1@sha256:" + strings.Repeat("0a", 32)), ""},
+		"image option":    {"an option of docker", pulled("--all-tags"), "image"},
+		"image command":   {"more than a name", pulled("x;reboot"), "image"},
+		"image line":      {"two names", pulled("x:1\ny:1"), "image"},
+		"image empty":     {"no name", pulled(""), "image"},
+		"image upper":     {"docker refuses it, too", pulled("Lab/app"), "image"},
+		"image tag":       {"docker refuses it, too", pulled("app:-x"), "image"},
+		"image long":      {"longer than any", pulled(strings.Repeat("x", 513)), "image"},
+		"image twice":     {"from where?", State{Images: []Image{{Name: "app"}, {Name: "app:latest"}}}, "twice"},
+		"image archive":   {"a digest is of a registry", image(func(i *Image) { i.Name += "@sha256:" + strings.Repeat("0a", 32) }), "digest"},
+		"image scheme":    {"curl would read a file", image(func(i *Image) { i.Archive.URL = "file:///etc/shadow" }), "http://"},
+		"image hash":      {"of another archive", image(func(i *Image) { i.Archive.SHA256 = "" }), "64"},
+		"image unit":      {"more than a unit", image(func(i *Image) { i.Triggers[0].Unit = "x; reboot" }), "trigger"},
+		"early":           {"a source", file(File{Path: "/etc/apt/sources.list.d/x.sources", Early: true, Replaces: true, Validate: []string{"true"}}), ""},
+		"early trigger":   {"of a unit that is not there yet", file(File{Path: "/etc/x", Early: true, Triggers: []Trigger{{"a.service", Reload}}}), "early"},
+		"early refresh":   {"by a program that is not there yet", file(File{Path: "/etc/x", Early: true, Refresh: []string{"x"}}), "early"},
 		"fine":            {"all kinds", service("one"), ""},
 		"relative":        {"to what?", file(File{Path: "etc/x"}), "absolute"},
 		"dots":            {"leads elsewhere", file(File{Path: "/etc/app/../shadow"}), "absolute"},

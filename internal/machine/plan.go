@@ -31,7 +31,7 @@ type Change struct {
 
 // Reasons of steps.
 const (
-	ReasonInstall = "Install" // packages and artifacts
+	ReasonInstall = "Install" // packages, artifacts and images
 	ReasonRemove  = "Remove"  // packages that we installed
 	ReasonApply   = "Apply"   // everything else
 	ReasonClear   = "Clear"   // everything else of an owner that goes
@@ -45,8 +45,8 @@ type Step struct {
 	// Do makes the changes, all or none of them. It comes to its end although
 	// the context ends before; then the error is IsAway. Other errors are
 	// *PendingError (also when all went well and a transient unit works on it),
-	// *ChangedError, *ValidateError, *RefreshError, *UnitError, *ProbeError and
-	// *JobError.
+	// *ChangedError, *ValidateError, *RefreshError, *UnitError, *ProbeError,
+	// *JobError and *ImageError.
 	Do func(ctx context.Context, m *Machine) error
 }
 
@@ -75,15 +75,20 @@ func Plan(owner Owner, want State, seen Seen, o PlanOptions) ([]Step, error) {
 		return nil, err
 	}
 	var steps []Step
+	if early := p.early(); early != nil {
+		steps = early.steps(ReasonApply)
+		p = newPlanner(owner, want, early.after())
+	}
 	steps = append(steps, p.install()...)
 	steps = append(steps, p.download()...)
+	steps = append(steps, p.makeImages()...)
 	steps = append(steps, p.uninstall()...)
 	return append(steps, p.change().steps(ReasonApply)...), nil
 }
 
 // Clear returns the steps that clear an owner's place: originals come back,
-// our files and empty directories go, units are as they were, packages that we
-// installed go unless another needs them. Data stays. It is pure; seen must
+// our files and empty directories go, units are as they were, packages and
+// images that came with us go unless another needs them. Data stays. It is pure; seen must
 // come from an observation with an empty State or with the last one.
 func Clear(owner Owner, seen Seen) []Step {
 	p := newPlanner(owner, State{}, seen)
@@ -95,10 +100,11 @@ func Clear(owner Owner, seen Seen) []Step {
 
 // planner compares.
 type planner struct {
-	owner Owner
-	want  State
-	seen  Seen
-	files []goal
+	owner  Owner
+	want   State
+	seen   Seen
+	files  []goal
+	images []imageGoal
 }
 
 func newPlanner(owner Owner, want State, seen Seen) *planner {
@@ -108,6 +114,9 @@ func newPlanner(owner Owner, want State, seen Seen) *planner {
 	}
 	for i := range want.Artifacts {
 		p.files = append(p.files, p.program(&want.Artifacts[i]))
+	}
+	for i := range want.Images {
+		p.images = append(p.images, p.image(&want.Images[i]))
 	}
 	// Those above come first, so that each is made in one that is there.
 	p.want.Dirs = slices.Clone(want.Dirs)
@@ -131,6 +140,9 @@ func (p *planner) clearStore() []Step {
 // refuse finds what is not ours to change.
 func (p *planner) refuse(adopt bool) error {
 	if err := p.refuseClaimed(); err != nil {
+		return err
+	}
+	if err := p.refuseImages(); err != nil {
 		return err
 	}
 	var foreign []string

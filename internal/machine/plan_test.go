@@ -285,6 +285,118 @@ func TestPlanPrograms(t *testing.T) {
 	}
 }
 
+// shortOf is the ID for people of the image that a word tells apart; empty: of none.
+func shortOf(word string) string {
+	if word == "" {
+		return ""
+	}
+	return imageID(word)[:19]
+}
+
+func TestPlanImages(t *testing.T) {
+	want := State{
+		Images: []Image{
+			{Name: "lab/app:1", Archive: &Archive{URL: "https://mirror.lan/app.tar", SHA256: fullHash([]byte("archive"))}, Triggers: []Trigger{{"app.service", Restart}}},
+			{Name: "lab/agent:1"},
+		},
+		Units: []Unit{{Name: "app.service", Running: true}},
+	}
+	staged := func(s *Seen, content string) {
+		s.Paths[want.Images[0].source().staged(planOwner)] = Path{Kind: "file", Hash: fullHash([]byte(content))}
+	}
+	download, load, pull := "Install: download https://mirror.lan/app.tar", "Install: load image lab/app:1", "Install: pull image lab/agent:1"
+	restart, record := "Apply: restart app.service", "Apply: bring the record up to date"
+	loaded := func(word string) Change {
+		return Change{"load image lab/app:1", shortOf(word), "of archive sha256:" + fullHash([]byte("archive"))[:12], ImpactNone}
+	}
+	pulled := func(word string) Change { return Change{"pull image lab/agent:1", shortOf(word), "pulled", ImpactNone} }
+	of := "of archive sha256:" + fullHash([]byte("archive"))[:12]
+	cases := map[string]struct {
+		reason string
+		differ func(*Seen)
+		steps  []string
+		want   []Change // of all steps but a download
+	}{
+		"in sync":     {"nothing to do", func(*Seen) {}, nil, nil},
+		"no curl":     {"nobody needs it now", func(s *Seen) { s.curl = false }, nil, nil},
+		"an old note": {"no job is under way", func(s *Seen) { s.made = map[string]string{"lab/app:1": imageID("app")} }, nil, nil},
+		"gone": {"made anew", func(s *Seen) { s.Images = nil }, []string{download, load, pull, restart},
+			[]Change{loaded(""), pulled(""), {"image lab/app:1", "", of, ImpactRestart}, {"image lab/agent:1", "", "pulled", ImpactNone}}},
+		"gone, and no curl": {"which comes first", func(s *Seen) { delete(s.Images, "lab/app:1"); s.curl = false },
+			[]string{"Install: install ca-certificates curl", download, load, restart},
+			[]Change{{"package ca-certificates", "", "installed", ImpactNone}, {"package curl", "", "installed", ImpactNone}, loaded(""), {"image lab/app:1", "", of, ImpactRestart}}},
+		"downloaded": {"loaded", func(s *Seen) { delete(s.Images, "lab/app:1"); staged(s, "archive") },
+			[]string{load, restart}, []Change{loaded(""), {"image lab/app:1", "", of, ImpactRestart}}},
+		"something else waits": {"it is not what is wanted", func(s *Seen) { delete(s.Images, "lab/app:1"); staged(s, "evil") },
+			[]string{download, load, restart}, []Change{loaded(""), {"image lab/app:1", "", of, ImpactRestart}}},
+		"moved": {"by hand", func(s *Seen) { s.Images["lab/app:1"], s.Images["lab/agent:1"] = imageID("evil"), imageID("worse") },
+			[]string{download, load, pull, restart},
+			[]Change{loaded("evil"), pulled("worse"), {"image lab/app:1", shortOf("evil"), of, ImpactRestart}, {"image lab/agent:1", shortOf("worse"), "pulled", ImpactNone}}},
+		"another archive": {"what it gives, nobody knows yet", func(s *Seen) { s.record.image("lab/app:1").Archive = fullHash([]byte("old")) },
+			[]string{download, load, restart}, []Change{loaded("app"), {"image lab/app:1", shortOf("app"), of, ImpactRestart}}},
+		"an archive before": {"the image is there, and now any will do", func(s *Seen) { s.record.image("lab/agent:1").Archive = fullHash([]byte("old")) },
+			[]string{record}, nil},
+		"made": {"the units hear of it", func(s *Seen) {
+			had := s.record.image("lab/app:1")
+			had.ID, had.Archive, had.Making = imageID("old"), fullHash([]byte("old")), true
+			s.made = map[string]string{"lab/app:1": imageID("app")}
+		}, []string{restart}, []Change{{"image lab/app:1", shortOf("old"), shortOf("app"), ImpactRestart}}},
+		"made, and moved": {"it is made once more", func(s *Seen) {
+			s.record.image("lab/app:1").Making = true
+			s.made, s.Images["lab/app:1"] = map[string]string{"lab/app:1": imageID("app")}, imageID("evil")
+		}, []string{download, load, restart}, []Change{loaded("evil"), {"image lab/app:1", shortOf("evil"), of, ImpactRestart}}},
+		"never seen to end": {"pulled or not: it is there", func(s *Seen) { *s.record.image("lab/agent:1") = ownedImage{Name: "lab/agent:1", Making: true} },
+			[]string{record}, nil},
+		"an archive's never seen to end": {"what is there, nobody knows", func(s *Seen) { *s.record.image("lab/app:1") = ownedImage{Name: "lab/app:1", Making: true} },
+			[]string{download, load, restart}, []Change{loaded("app"), {"image lab/app:1", shortOf("app"), of, ImpactRestart}}},
+		"there before us": {"it will do, or be loaded over", func(s *Seen) { s.record.Images = nil },
+			[]string{download, load, restart},
+			[]Change{loaded("app"), {"image lab/app:1", shortOf("app"), of, ImpactRestart}, {"image lab/agent:1", "there already", "ours", ImpactNone}}},
+		"no engine": {"nothing is known, and nothing is downloaded", func(s *Seen) { s.Images, s.NoEngine = nil, "it does not answer" },
+			[]string{load, pull, restart}, []Change{
+				{"load image lab/app:1", "unknown", of, ImpactNone}, {"pull image lab/agent:1", "unknown", "pulled", ImpactNone},
+				{"image lab/app:1", "unknown", of, ImpactRestart}, {"image lab/agent:1", "unknown", "pulled", ImpactNone},
+			}},
+		"dropped": {"goes, as files do", func(s *Seen) {
+			s.record.Images = append(s.record.Images, ownedImage{Name: "lab/old:1", ID: imageID("old"), Before: imageID("mine")}, ownedImage{Name: "mine:1", ID: imageID("mine"), Before: imageID("mine")})
+		}, []string{"Apply: give up 2 images"}, []Change{{"image lab/old:1", "ours", shortOf("mine"), ImpactNone}}},
+		"dropped, and another needs it": {"it stays", func(s *Seen) {
+			s.record.Images = append(s.record.Images, ownedImage{Name: "lab/old:1", ID: imageID("old")})
+			s.others = []claims{{owner: "other", images: map[string]ownedImage{"lab/old:1": {}}}}
+		}, []string{record}, nil},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			seen := seenWith(want, func(s *Seen) {
+				s.curl, s.Images = true, map[string]string{"lab/app:1": imageID("app"), "lab/agent:1": imageID("agent")}
+				*s.record.image("lab/app:1") = ownedImage{Name: "lab/app:1", ID: imageID("app"), Archive: fullHash([]byte("archive"))}
+				*s.record.image("lab/agent:1") = ownedImage{Name: "lab/agent:1", ID: imageID("agent")}
+				s.record.Packages = nil
+				c.differ(s)
+				s.recordBytes = s.record.render()
+			})
+			steps, err := Plan(planOwner, want, seen, PlanOptions{})
+			if err != nil {
+				t.Fatalf("%s: %v", c.reason, err)
+			}
+			var got []string
+			var changes []Change
+			for _, s := range steps {
+				got = append(got, s.Reason+": "+s.Message)
+				if !strings.HasPrefix(s.Message, "download ") {
+					changes = append(changes, s.Changes...)
+				}
+			}
+			if diff := cmp.Diff(c.steps, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+			if diff := cmp.Diff(c.want, changes); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}
+
 // The change waits for the download, whoever takes its step before.
 func TestChangeWaitsForDownload(t *testing.T) {
 	want := programState()
@@ -324,7 +436,11 @@ func TestRecordRoundTrip(t *testing.T) {
 	if before := r.render(); strings.Contains(string(before), "refresh") || strings.Contains(string(before), "artifact") {
 		t.Errorf("a record without what is new is another than it was: %s", before)
 	}
+	if before := r.render(); strings.Contains(string(before), "image") {
+		t.Errorf("a record without images is another than it was: %s", before)
+	}
 	r.Refreshes = []ownedRefresh{{[]string{"make-it", `"of" it's`}}}
+	r.Images = []ownedImage{{Name: "lab/app:1"}, {Name: "lab/agent:1", ID: "1", Archive: "2", Before: "3", Making: true}}
 	r.Files = append(r.Files, ownedFile{Path: "/usr/bin/x", Artifact: "2", Member: "a/b", Refresh: []string{"x"}})
 	got, err := parseRecord(r.render(), planOwner)
 	if diff := cmp.Diff(r.render(), got.render()); err != nil || diff != "" {

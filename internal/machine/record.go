@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -31,6 +32,7 @@ type record struct {
 	Triggers []ownedTrigger `json:"triggers"`
 	// Refreshes are, as Triggers, what a change that has not ended has to run.
 	Refreshes []ownedRefresh `json:"refreshes"`
+	Images    []ownedImage   `json:"images"`
 }
 
 // ownedFile is a file of ours. The first member of this and the others is what
@@ -72,6 +74,16 @@ type ownedUnit struct {
 type ownedPackage struct {
 	Name      string `json:"package"`
 	Installed bool   `json:"installed"` // by us; else it was there
+}
+
+// ownedImage is an image that an owner needs.
+type ownedImage struct {
+	Name    string `json:"image"`
+	ID      string `json:"id,omitempty"`      // that it has; empty: it is made for the first time
+	Archive string `json:"archive,omitempty"` // SHA-256 of the one that gave it
+	Before  string `json:"before,omitempty"`  // ID of what had the name before us
+	// Making: a job was started that makes it anew, and nobody has seen its end.
+	Making bool `json:"making,omitempty"`
 }
 
 // ownedJob is the last transient unit that was started.
@@ -122,6 +134,9 @@ func (r *record) render() []byte {
 	renderList(&b, "triggers", r.Triggers)
 	if len(r.Refreshes) > 0 {
 		renderList(&b, "refreshes", r.Refreshes)
+	}
+	if len(r.Images) > 0 {
+		renderList(&b, "images", r.Images)
 	}
 	b.WriteString("\n}\n")
 	return b.Bytes()
@@ -208,6 +223,45 @@ func (r *record) pkg(name string) *ownedPackage {
 	return nil
 }
 
+func (r *record) image(name string) *ownedImage {
+	if r != nil {
+		for i := range r.Images {
+			if r.Images[i].Name == name {
+				return &r.Images[i]
+			}
+		}
+	}
+	return nil
+}
+
+// join adds what another has and this has not, and takes over its packages and jobs.
+func (r *record) join(had *record) {
+	if had == nil {
+		return
+	}
+	for _, f := range had.Files {
+		if r.file(f.Path) == nil {
+			r.Files = append(slices.Clip(r.Files), f)
+		}
+	}
+	for _, d := range had.Dirs {
+		if r.dir(d.Path) == nil {
+			r.Dirs = append(slices.Clip(r.Dirs), d)
+		}
+	}
+	for _, u := range had.Units {
+		if r.unit(u.Name) == nil {
+			r.Units = append(slices.Clip(r.Units), u)
+		}
+	}
+	for _, i := range had.Images {
+		if r.image(i.Name) == nil {
+			r.Images = append(slices.Clip(r.Images), i)
+		}
+	}
+	r.Packages, r.Jobs = had.Packages, had.Jobs
+}
+
 func (r *record) pending() bool { return r != nil && r.Pending }
 
 // claims is what another owner's record says that matters to us.
@@ -216,11 +270,13 @@ type claims struct {
 	paths, packages, units map[string]bool
 	// made are directories that came with it.
 	made map[string]bool
+	// images are the entries of its images.
+	images map[string]ownedImage
 }
 
 // parseClaims reads the lines of another record that the observation lets through.
 func parseClaims(lines []string) claims {
-	c := claims{paths: map[string]bool{}, packages: map[string]bool{}, units: map[string]bool{}, made: map[string]bool{}}
+	c := claims{paths: map[string]bool{}, packages: map[string]bool{}, units: map[string]bool{}, made: map[string]bool{}, images: map[string]ownedImage{}}
 	for _, line := range lines {
 		if rest, ok := strings.CutPrefix(line, `"owner":`); ok {
 			_ = json.Unmarshal([]byte(strings.TrimSuffix(rest, ",")), &c.owner) // without a name it still claims
@@ -229,12 +285,14 @@ func parseClaims(lines []string) claims {
 		var entry struct {
 			Path, Dir, Package, Unit string
 			Made                     bool
+			ownedImage
 		}
 		if json.Unmarshal([]byte(strings.TrimSuffix(line, ",")), &entry) != nil {
 			continue
 		}
 		c.paths[entry.Path], c.packages[entry.Package], c.units[entry.Unit] = true, true, true
 		c.made[entry.Dir] = c.made[entry.Dir] || entry.Made
+		c.images[entry.Name] = entry.ownedImage
 	}
 	return c
 }

@@ -28,6 +28,9 @@ func everything(text string) State {
 			{URL: "https://mirror.lan/" + inURL(text) + "?" + inURL(text), SHA256: strings.Repeat("0a", 32), Member: "x" + strings.ReplaceAll(text, "\n", ""), Path: "/usr/bin/" + text},
 			{URL: "https://mirror.lan/", SHA256: strings.Repeat("0b", 32), Path: "/usr/sbin/plain"},
 		},
+		Images: []Image{
+			{Name: "lab/app", Archive: &Archive{URL: "https://mirror.lan/" + inURL(text), SHA256: strings.Repeat("0c", 32)}, Triggers: []Trigger{{"app.service", Restart}}}, {Name: "lab/agent:1"},
+		},
 		Dirs: []Dir{{Path: "/srv/" + text, Owner: "100000", Group: "www-data", Mode: 0o2770}},
 		Files: []File{
 			{Path: "/etc/app/" + text, Content: []byte(text), Validate: []string{"check", text, "--file={}"}, Triggers: []Trigger{{"app.service", Reload}}, Refresh: []string{"make-it", text}},
@@ -64,6 +67,14 @@ func scripts(t *testing.T, want State) []string {
 		seen.Paths[want.Artifacts[i].staged(owner)] = Path{Kind: "file", Hash: want.Artifacts[i].SHA256}
 	}
 	p := newPlanner(owner, want, seen)
+	var jobs []string
+	for _, g := range p.images {
+		jobs = append(jobs, p.imageJob(g).text)
+	}
+	seen.Images = map[string]string{"lab/app": imageID("app"), "lab/agent:1": imageID("agent")}
+	seen.made = seen.Images
+	seen.record = &record{Images: []ownedImage{{Name: "lab/app", ID: imageID("old"), Before: imageID("mine"), Making: true}, {Name: "lab/old:1", ID: imageID("old")}}}
+	p = newPlanner(owner, want, seen)
 	c := p.change()
 	out = append(out, c.script(time.Minute), want.Artifacts[0].script(owner))
 	j := job{p: p, key: "x", what: "x", text: installJob, args: []string{"dnsmasq"}}
@@ -72,7 +83,7 @@ func scripts(t *testing.T, want State) []string {
 	for _, d := range seen.record.Dirs {
 		seen.Paths[d.Path] = Path{Kind: "directory", Mode: "0755", Owner: "root", Group: "root", UID: "0", GID: "0"}
 	}
-	return append(out, newPlanner(owner, State{}, seen).change().script(time.Minute))
+	return append(append(out, newPlanner(owner, State{}, seen).change().script(time.Minute)), jobs...)
 }
 
 // commands are the command lines of a script, each word with its quotes off.

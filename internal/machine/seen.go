@@ -26,6 +26,7 @@ func decode(text string) []byte {
 func parseSeen(owner Owner, want State, out []byte) (Seen, error) {
 	p := parser{want: want, seen: Seen{
 		Paths: map[string]Path{}, Packages: map[string]string{}, Users: map[string]bool{}, Units: map[string]UnitStatus{}, Contents: map[string][]byte{},
+		Images: map[string]string{}, made: map[string]string{},
 		Probes: make([]ProbeResult, len(want.Probes)), jobLogs: map[string]string{},
 	}}
 	all := sections(out)
@@ -121,6 +122,12 @@ func (p *parser) takeContent(s section) error {
 		p.lastRead = string(s.bytes())
 	case "content":
 		p.seen.Contents[p.lastRead] = s.bytes()
+	case "engine":
+		p.seen.NoEngine = tail(string(s.bytes()), 500)
+	case "image":
+		return p.image(s, p.seen.Images)
+	case "made":
+		_ = p.image(s, p.seen.made) // what is no ID is no note: the job makes it anew
 	case "probe":
 		return p.probe(s)
 	}

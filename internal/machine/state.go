@@ -31,9 +31,12 @@ type State struct {
 	// Artifacts are programs that the machine downloads. Where it lacks curl to
 	// do so, the packages curl and ca-certificates become the owner's, too.
 	Artifacts []Artifact
-	Dirs      []Dir
-	Files     []File
-	Units     []Unit
+	// Images of the Docker engine are there before anything below. Archives of
+	// them are downloaded as artifacts are.
+	Images []Image
+	Dirs   []Dir
+	Files  []File
+	Units  []Unit
 	// Verify runs after all files are in place and before any unit hears of it;
 	// another exit code than 0 puts everything back.
 	Verify []Command
@@ -72,6 +75,10 @@ type File struct {
 	// name the same, and again after a change was put back. That a command of a
 	// file that went is no longer installed is no failure.
 	Refresh []string
+	// Early puts the file into its place before packages are installed, and has
+	// apt read its lists anew then: for a source that alone has one of them. It
+	// has neither Triggers nor Refresh, as those of packages are not there yet.
+	Early bool
 	// Replaces says that the path is the distribution's or somebody's own: what
 	// is there is kept and comes back when the file goes.
 	Replaces bool
@@ -163,6 +170,9 @@ func (s *State) validate() error {
 			return err
 		}
 	}
+	if err := s.validateImages(); err != nil {
+		return err
+	}
 	for _, dir := range s.Dirs {
 		if err := validatePlace(dir.Path, dir.Owner, dir.Group, dir.Mode, taken); err != nil {
 			return err
@@ -182,6 +192,9 @@ func (s *State) validate() error {
 func (f *File) validate(taken map[string]bool) error {
 	if err := validatePlace(f.Path, f.Owner, f.Group, f.Mode, taken); err != nil {
 		return err
+	}
+	if f.Early && len(f.Triggers)+len(f.Refresh) > 0 {
+		return invalid("an early file has no triggers and no refresh", "path %s", f.Path)
 	}
 	if len(f.Validate) > 0 {
 		if err := validateArgv(f.Validate); err != nil {

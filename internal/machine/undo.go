@@ -25,6 +25,7 @@ func (c *change) undo(s *script) {
 	s.line(":")
 	s.line("fi")
 	c.undoRefreshes(s)
+	c.undoImages(s)
 	c.undoUnits(s)
 	for _, d := range c.makes {
 		if !d.made && d.was != nil {
