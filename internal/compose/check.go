@@ -282,34 +282,37 @@ func (n *node) eachScalar(path string, visit func(path string, n *node)) {
 	}
 }
 
+type binding struct {
+	address, protocol string
+	port              int
+}
+
 // checkPorts refuses one port of the machine for two containers.
 func (p *parser) checkPorts() {
-	type binding struct {
-		address, protocol string
-		port              int
-	}
 	taken := map[binding]string{}
 	for _, name := range sortedKeys(p.typed.Services) {
 		s := p.service(p.typed.Services[name])
-		path := "services." + name + ".ports"
 		for _, port := range s.Ports {
-			if port.Published == 0 {
-				continue
+			if port.Published != 0 && s.Containers > 0 {
+				p.checkPort("services."+name+".ports", s, port, taken)
 			}
-			if room := max(port.Through-port.Published, 0) + 1; s.Containers > room {
-				p.addAt(path, "%d containers cannot share the published port %s: publish a range of %d ports, or none",
-					s.Containers, portText(port), s.Containers)
-			}
-			if port.Through != 0 {
-				continue
-			}
-			b := binding{port.Address, port.Protocol, port.Published}
-			if other, twice := taken[b]; twice && s.Containers > 0 {
-				p.addAt(path, "port %s is published by the service %s already", portText(port), other)
-			}
-			taken[b] = name
 		}
 	}
+}
+
+func (p *parser) checkPort(path string, s Service, port Port, taken map[binding]string) {
+	if room := max(port.Through-port.Published, 0) + 1; s.Containers > room {
+		p.addAt(path, "%d containers cannot share the published port %s: publish a range of %d ports, or none",
+			s.Containers, portText(port), s.Containers)
+	}
+	if port.Through != 0 {
+		return
+	}
+	b := binding{port.Address, port.Protocol, port.Published}
+	if other, twice := taken[b]; twice {
+		p.addAt(path, "port %s is published by the service %s already", portText(port), other)
+	}
+	taken[b] = s.Name
 }
 
 func portText(p Port) string {

@@ -106,12 +106,12 @@ func Parse(in Input) (*Project, error) {
 	p.read()
 	for _, next := range []func(){p.refuse, p.useVariables, p.addAll, p.model, p.check, p.verify} {
 		if len(p.problems) > 0 {
-			return nil, p.problems.join()
+			return nil, p.join()
 		}
 		next()
 	}
 	if len(p.problems) > 0 {
-		return nil, p.problems.join()
+		return nil, p.join()
 	}
 	return p.result(), nil
 }

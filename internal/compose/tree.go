@@ -197,7 +197,7 @@ func (r *reader) document(text []byte) *yaml.Node {
 // expand makes a node of a YAML node, with anchors and merges in their places.
 func (r *reader) expand(y *yaml.Node, path string, depth int) *node {
 	n := &node{line: y.Line, tag: "!!null"}
-	if !r.within(y, path, depth) {
+	if !r.within(y, depth) {
 		return n
 	}
 	if y.Kind == yaml.AliasNode {
@@ -227,7 +227,7 @@ func (r *reader) expand(y *yaml.Node, path string, depth int) *node {
 }
 
 // within counts a node against the bounds.
-func (r *reader) within(y *yaml.Node, path string, depth int) bool {
+func (r *reader) within(y *yaml.Node, depth int) bool {
 	r.nodes++
 	r.bytes += len(y.Value)
 	if r.outOfBoundary || r.nodes <= maxNodes && r.bytes <= maxScalar && depth <= maxDepth {

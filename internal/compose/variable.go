@@ -49,19 +49,29 @@ func (p *parser) useVariables() {
 	for _, e := range p.tree.get("services").entries {
 		p.usePassed("services."+e.key+".environment", e.value.get("environment"))
 	}
-	for _, top := range []string{"configs", "secrets"} {
-		for _, name := range p.tree.get(top).names() {
-			if n := p.tree.get(top).get(name).get("environment"); n != nil && n.kind == scalar && !strings.Contains(n.value, "$") {
-				p.usePlain(top+"."+name+".environment", n.line, n.value,
-					"it would be one of Portainer's own environment: give it in env")
-			}
+	p.useFiles("configs")
+	p.useFiles("secrets")
+	p.checkName()
+}
+
+// useFiles finds the variables that become the content of configs or secrets.
+func (p *parser) useFiles(top string) {
+	files := p.tree.get(top)
+	for _, name := range files.names() {
+		if n := files.get(name).get("environment"); n.text() != "" && !strings.Contains(n.value, "$") {
+			p.usePlain(top+"."+name+".environment", n.line, n.value,
+				"it would be one of Portainer's own environment: give it in env")
 		}
 	}
-	if name := p.tree.get("name"); name != nil && name.tag == "!!str" {
-		filled, err := p.substitute(name.value)
-		if err == nil && len(p.problems) == 0 && filled != p.Project {
-			p.add(name.line, "name", "the project is called %s: leave name out, or write the same", p.Project)
-		}
+}
+
+func (p *parser) checkName() {
+	name := p.tree.get("name")
+	if name.text() == "" || len(p.problems) > 0 {
+		return
+	}
+	if filled, err := p.substitute(name.value); err == nil && filled != p.Project {
+		p.add(name.line, "name", "the project is called %s: leave name out, or write the same", p.Project)
 	}
 }
 
