@@ -57,23 +57,33 @@ const Version = "2.23.0"
 // ErrNoAdmin ends a server that had no administrator in time.
 var ErrNoAdmin = errors.New("No administrator account was created in time. Shutting down the Portainer instance for security reasons") //nolint:staticcheck,revive // as Portainer says it
 
-// ErrClosed ends a server that was closed.
+// ErrClosed ends a server or an agent that was closed.
 var ErrClosed = http.ErrServerClosed
 
-// Store keeps a database.
-type Store interface {
-	// Read gives what was written last; nil: nothing was.
-	Read() ([]byte, error)
-	// Write replaces it.
-	Write(data []byte) error
-}
-
-// Server is a Portainer server.
+// Server is a Portainer server. Its methods may be called at any time, by any
+// number of goroutines.
 type Server struct {
-	opts  Options
-	http  *http.Server
-	mu    sync.Mutex
-	ended error
+	opts     Options
+	http     *http.Server
+	mux      *http.ServeMux
+	store    Store
+	signer   *signer
+	faults   faults
+	limiter  limiter
+	log      requests
+	deadline time.Time // of the wait for an administrator
+
+	deploying sync.Mutex // Portainer deploys one stack after another
+
+	mu        sync.Mutex
+	db        *database
+	secret    []byte // of sessions; a new one at every start
+	revoked   map[string]bool
+	engines   map[int]*remote // by environment
+	snapshots time.Time       // when environments were looked at last
+	timer     *time.Timer
+	ended     error
+	locked    bool
 }
 
 // New reads the database, or makes one.
@@ -87,7 +97,7 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = func(string) {}
 	}
-	s := &Server{opts: o}
+	s := &Server{opts: o, store: o.Store, revoked: map[string]bool{}, engines: map[int]*remote{}, deadline: o.Clock().Add(o.AdminWait)}
 	if o.Certificate == nil {
 		own, err := selfSigned("portainer", o.Clock())
 		if err != nil {
@@ -95,6 +105,13 @@ func New(o Options) (*Server, error) {
 		}
 		s.opts.Certificate = func() (*tls.Certificate, error) { return own, nil }
 	}
+	if s.store == nil {
+		s.store = &disk{folder: o.Data}
+	}
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	s.mux = s.routes()
 	s.http = &http.Server{
 		Handler: s, ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(lines(o.Log), "", 0),
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.opts.Certificate() }},
@@ -105,27 +122,108 @@ func New(o Options) (*Server, error) {
 // Serve answers at a listener, over TLS, until Close, which it ends with
 // ErrClosed for, or until it has waited too long for its administrator.
 func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	s.timer = time.AfterFunc(s.opts.AdminWait, s.watch)
+	s.mu.Unlock()
 	err := s.http.ServeTLS(l, "", "")
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.timer.Stop()
 	if s.ended != nil {
 		return s.ended
 	}
 	return err
 }
 
+// watch looks whether there is an administrator in time.
+func (s *Server) watch() {
+	if s.overdue() || s.hasAdmin() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timer.Reset(max(time.Second, s.deadline.Sub(s.opts.Clock()))) // the clock is not the computer's
+}
+
+// overdue ends the server when nobody has made an administrator in time.
+func (s *Server) overdue() bool {
+	if s.hasAdmin() || s.opts.Clock().Before(s.deadline) {
+		return false
+	}
+	s.mu.Lock()
+	first := s.ended == nil && !s.locked
+	s.locked = s.opts.AdminLock
+	if !s.opts.AdminLock {
+		s.ended = ErrNoAdmin
+	}
+	s.mu.Unlock()
+	if first {
+		s.opts.Log(ErrNoAdmin.Error())
+	}
+	if !s.opts.AdminLock {
+		_ = s.Close() // it is the end
+	}
+	return true
+}
+
 // Close ends the server and every connection to it. The database is kept.
 func (s *Server) Close() error {
+	s.mu.Lock()
+	for _, r := range s.engines {
+		r.close()
+	}
+	s.mu.Unlock()
 	if err := s.http.Close(); err != nil {
 		return fmt.Errorf("close the server: %w", err)
 	}
 	return nil
 }
 
-// ServeHTTP implements http.Handler, for who has a listener without TLS.
+// ServeHTTP implements http.Handler, for who has a listener of its own.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	http.NotFound(w, r)
+	seen := s.log.add(r, s.opts.Clock())
+	kept := &watched{ResponseWriter: w}
+	defer func() { s.log.done(seen, kept.code) }()
+	if s.overdue() {
+		if !s.opts.AdminLock {
+			panic(http.ErrAbortHandler)
+		}
+		if strings.HasPrefix(r.URL.Path, "/api") && r.URL.Path != "/api/status" {
+			kept.Header().Set("redirect-reason", "AdminInitTimeout")
+			writeProblem(kept, refuse(http.StatusSeeOther, "Administrator initialization timeout", ""))
+			return
+		}
+	}
+	if s.faults.strike(kept, r, s.mux) {
+		return
+	}
+	s.mux.ServeHTTP(kept, r)
 }
+
+// watched knows the status of an answer.
+type watched struct {
+	http.ResponseWriter
+	code int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *watched) WriteHeader(code int) {
+	if w.code == 0 {
+		w.code = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// Write implements http.ResponseWriter.
+func (w *watched) Write(b []byte) (int, error) {
+	if w.code == 0 {
+		w.code = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // lines turns writes into lines.
 type lines func(line string)
