@@ -19,9 +19,12 @@ import (
 )
 
 // secretMeta is what is cached of a Secret: its metadata, never its data.
-func secretMeta() *metav1.PartialObjectMetadata {
+func secretMeta() *metav1.PartialObjectMetadata { return metadataOf("Secret") }
+
+// metadataOf is the metadata of a Secret or a ConfigMap.
+func metadataOf(kind string) *metav1.PartialObjectMetadata {
 	m := &metav1.PartialObjectMetadata{}
-	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
 	return m
 }
 

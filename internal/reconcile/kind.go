@@ -108,9 +108,10 @@ func (s Step) same(other Step) bool {
 	return s.Reason == other.Reason && s.Identity == other.Identity && s.Message == other.Message && slices.Equal(s.Changes, other.Changes)
 }
 
-// Ref is what one object says of another one, or of a Secret, in its namespace.
+// Ref is what one object says of another one, or of a Secret or ConfigMap, in its namespace.
 type Ref struct {
-	// Kind and Name of the target. Kind is one of this API group's, or "Secret". Without a Name, every object of the kind
+	// Kind and Name of the target. Kind is one of this API group's, "Secret", or, of a kind that has them watched,
+	// "ConfigMap": those two are no targets of hard references. Without a Name, every object of the kind
 	// in the namespace is meant; such a reference is soft.
 	Kind, Name string
 	// Condition of the target that must be True before a step is taken. Empty: nothing waits.

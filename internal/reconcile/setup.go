@@ -33,6 +33,8 @@ type SetupOptions struct {
 	Concurrency int
 	// Outside brings objects to look at again because something outside changed. May be nil.
 	Outside <-chan event.GenericEvent
+	// ConfigMaps has ConfigMaps watched, for a kind that refers to them.
+	ConfigMaps bool
 }
 
 // NewBackoff is the wait after failures: from 1 s, doubling, to 5 min.
@@ -49,6 +51,9 @@ func (l *Loop[T, S]) Setup(mgr ctrl.Manager, o SetupOptions) error {
 		For(l.New(), builder.WithPredicates(intent())).
 		WithOptions(controller.Options{MaxConcurrentReconciles: o.Concurrency}).
 		WatchesMetadata(secretMeta(), l.around("Secret"))
+	if o.ConfigMaps {
+		b = b.WatchesMetadata(metadataOf("ConfigMap"), l.around("ConfigMap"))
+	}
 	for _, kind := range l.Graph.names() {
 		b = b.Watches(l.Graph.kinds[kind].newObject(), l.around(kind), builder.WithPredicates(fact()))
 	}

@@ -6,8 +6,8 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -38,7 +38,7 @@ type watched struct {
 	cache.Cache
 	server    client.WithWatch
 	mu        sync.Mutex
-	informers map[reflect.Type]toolscache.SharedIndexInformer
+	informers map[string]toolscache.SharedIndexInformer
 	running   sync.WaitGroup
 	started   chan struct{}
 	stopped   chan struct{}
@@ -48,7 +48,7 @@ type watched struct {
 func (c *watched) GetInformer(_ context.Context, obj client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	kind := reflect.TypeOf(obj)
+	kind := fmt.Sprintf("%T %s", obj, obj.GetObjectKind().GroupVersionKind().Kind) // metadata of one kind, or of another
 	if c.informers[kind] == nil {
 		i := toolscache.NewSharedIndexInformer(listWatch{c, obj}, obj, 0, toolscache.Indexers{})
 		c.informers[kind] = i
@@ -70,7 +70,7 @@ func (c *watched) Start(ctx context.Context) error {
 
 func (c *watched) WaitForCacheSync(context.Context) bool { return true }
 
-// listWatch brings one kind's objects from the API server; Secrets as metadata only.
+// listWatch brings one kind's objects from the API server; Secrets and ConfigMaps as metadata only.
 type listWatch struct {
 	c   *watched
 	obj client.Object
@@ -79,6 +79,12 @@ type listWatch struct {
 func (listWatch) IsWatchListSemanticsUnSupported() bool { return true }
 
 func (l listWatch) list() client.ObjectList {
+	switch _, metadata := l.obj.(*metav1.PartialObjectMetadata); {
+	case metadata && l.obj.GetObjectKind().GroupVersionKind().Kind == "ConfigMap":
+		return &corev1.ConfigMapList{}
+	case metadata:
+		return &corev1.SecretList{}
+	}
 	switch l.obj.(type) {
 	case *v1alpha1.Guest:
 		return &v1alpha1.GuestList{}
@@ -101,10 +107,13 @@ func (l listWatch) Watch(metav1.ListOptions) (watch.Interface, error) {
 	}
 	l.c.watches.Add(1)
 	return watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
-		if s, ok := e.Object.(*corev1.Secret); ok {
-			m := secretMeta()
-			m.ObjectMeta = s.ObjectMeta
-			e.Object = m
+		switch o := e.Object.(type) {
+		case *corev1.Secret:
+			m := metadataOf("Secret")
+			m.ObjectMeta, e.Object = o.ObjectMeta, m
+		case *corev1.ConfigMap:
+			m := metadataOf("ConfigMap")
+			m.ObjectMeta, e.Object = o.ObjectMeta, m
 		}
 		return e, true
 	}), nil
@@ -131,13 +140,13 @@ func (w *world) manager(scheme *runtime.Scheme, c cache.Cache, again bool) ctrl.
 // test has given up.
 func (w *world) runs() (outside chan event.GenericEvent) {
 	w.t.Helper()
-	c := &watched{server: w.server, informers: map[reflect.Type]toolscache.SharedIndexInformer{}, started: make(chan struct{}), stopped: make(chan struct{})}
+	c := &watched{server: w.server, informers: map[string]toolscache.SharedIndexInformer{}, started: make(chan struct{}), stopped: make(chan struct{})}
 	mgr := w.manager(w.server.Scheme(), c, true)
 	outside = make(chan event.GenericEvent)
 	w.guests.Backoff, w.guests.Interval, w.hosts.Interval = nil, time.Hour, time.Hour
 	err := errors.Join(
 		w.hosts.Setup(mgr, SetupOptions{}),
-		w.guests.Setup(mgr, SetupOptions{Concurrency: 2, Outside: outside}),
+		w.guests.Setup(mgr, SetupOptions{Concurrency: 2, Outside: outside, ConfigMaps: true}),
 		w.holds.Setup(mgr),
 	)
 	if err != nil {
@@ -152,7 +161,7 @@ func (w *world) runs() (outside chan event.GenericEvent) {
 			w.t.Error(err)
 		}
 	})
-	w.until("the watches are there", func() bool { return c.watches.Load() == 3 })
+	w.until("the watches are there", func() bool { return c.watches.Load() == 4 })
 	return outside
 }
 
@@ -247,6 +256,37 @@ func TestEventsBringEveryPass(t *testing.T) {
 	w.until("the token is gone", func() bool { return w.getSecret("token") == nil && len(w.held("other")) == 0 })
 	if len(w.site.boxes) != 0 {
 		t.Errorf("left outside: %v", w.site.boxes)
+	}
+}
+
+// TestConfigMapsBringPasses has a change of a ConfigMap, of its data alone, bring a pass over who refers to it.
+func TestConfigMapsBringPasses(t *testing.T) {
+	w := newWorld(t)
+	w.refer(map[string][]Ref{"ca": {Soft("ConfigMap", "settings")}})
+	w.host()
+	w.runs()
+	w.guest("ca")
+	w.untilReady("ca")
+	settings := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: space, Name: "settings"}}
+	for i, change := range []func() error{
+		func() error { return w.server.Create(t.Context(), settings) },
+		func() error {
+			settings.Data = map[string]string{"a": "b"}
+			return w.server.Update(t.Context(), settings)
+		},
+		func() error { return w.server.Delete(t.Context(), settings) },
+	} {
+		cores := func(change int32) (is int32) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.site.find("ca").Cores += change
+			return w.site.find("ca").Cores
+		}
+		cores(6)
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		w.until(fmt.Sprintf("change %d of the ConfigMap brings a pass", i), func() bool { return cores(0) == 1 })
 	}
 }
 
