@@ -7,7 +7,7 @@
 //
 // # How the server answers
 //
-// What follows was read from Portainer 2.23.0 and is not in its handbook.
+// What follows is what Portainer 2.23.0 does by its sources.
 //
 // Errors are JSON, {"message", "details"}: details often say more, and for a
 // deployment both hold compose's standard error. A proxy in front of it, or an
@@ -25,8 +25,8 @@
 // sent together with a token. Its description has 1 to 127 characters and need
 // not be unique; the key itself is shown once. A new key needs a token (not a
 // key) and the password: 403 when that is wrong. Deleting a key that is gone is
-// answered with 500. A user without administrator's
-// rights gets 403 for tags, environments and settings.
+// answered with 500. A user without administrator's rights gets 403 for tags,
+// environments and settings.
 //
 // PUT /endpoints/{id} and PUT /settings change what they are given and keep the
 // rest; TagIds given as an empty list clears them. Tags have unique names (409);
@@ -65,5 +65,6 @@
 // what cannot be in an environment at all is refused: see CheckValue.
 //
 // Compose inherits the server's own environment, and what is set there wins
-// over the file: see CheckName.
+// over the file: see CheckName. All of this was tried with compose 2.40.3; the
+// dotenv reader of 2.29.2, which Portainer 2.23 brings along, is the same.
 package portainer
