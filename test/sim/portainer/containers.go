@@ -287,6 +287,7 @@ func (m *Memory) Exit(ref string, code int) error {
 	wait()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	l.ExitCode = code
 	m.follow(l, true)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -113,7 +114,10 @@ func (s *Server) stackFile(r *http.Request, _ *caller) (any, error) {
 
 // deployment is what compose is told of a stack.
 func (s *Server) deployment(st *stack, text string, pull bool) Deployment {
-	d := Deployment{Project: st.Name, Text: text, Dir: st.ProjectPath, Pull: pull}
+	d := Deployment{Project: st.Name, Text: text, Pull: pull}
+	if s.opts.Data != "" {
+		d.Dir = st.ProjectPath
+	}
 	for _, v := range st.Env {
 		d.Env = append(d.Env, v.Name+"="+v.Value)
 	}
@@ -213,6 +217,7 @@ func (s *Server) stackCreate(r *http.Request, by *caller) (any, error) {
 	}
 	st := s.newStack(name, id, asked.Env, by.Username)
 	if err := s.up(engine, s.deployment(st, asked.StackFileContent, false)); err != nil {
+		s.clear(st)
 		return nil, err
 	}
 	s.mu.Lock()
@@ -240,6 +245,16 @@ func (s *Server) projectPath(id int) string {
 		return filepath.Join(s.opts.Data, "compose", strconv.Itoa(id))
 	}
 	return path.Join("/data/compose", strconv.Itoa(id))
+}
+
+// clear removes a stack's files.
+func (s *Server) clear(st *stack) {
+	if s.opts.Data == "" {
+		return
+	}
+	if err := os.RemoveAll(st.ProjectPath); err != nil {
+		s.opts.Log("unable to remove stack files from disk: " + err.Error())
+	}
 }
 
 func (s *Server) stackUpdate(r *http.Request, by *caller) (any, error) {
@@ -377,5 +392,6 @@ func (s *Server) stackDelete(r *http.Request, _ *caller) (any, error) {
 	defer s.mu.Unlock()
 	s.db.Stacks = slices.DeleteFunc(s.db.Stacks, func(one *stack) bool { return one.ID == st.ID })
 	delete(s.db.Files, st.ID)
+	s.clear(st)
 	return status(http.StatusNoContent), s.save()
 }
