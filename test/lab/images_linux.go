@@ -26,10 +26,12 @@ type Image struct {
 	ID, Digest string
 }
 
-// The images of the lab. All hold programs of this repository: WhoamiImage and NewWhoamiImage the same one.
+// The images of the lab. ComposeImage has the real program, for root's socket of the engine; the others hold programs of this
+// repository, WhoamiImage and NewWhoamiImage the same one.
 const (
 	PortainerImage = "portainer/portainer-ce:2.23.0"
 	AgentImage     = "portainer/agent:2.23.0"
+	ComposeImage   = "docker/compose-bin:v2.40.3"
 	WhoamiImage    = "traefik/whoami:v1.10"
 	NewWhoamiImage = "traefik/whoami:v1.11"
 )
@@ -77,6 +79,7 @@ func (l *Lab) addImages() {
 		Files: map[string]string{"docker-compose": l.images.Compose}, Dirs: tmp, Ports: []string{"8000/tcp", "9443/tcp"},
 	})
 	l.addImage(AgentImage, "agent", portainer, registry.Spec{Dirs: tmp, Ports: []string{"9001/tcp"}})
+	l.addImage(ComposeImage, "docker-compose", func() (string, error) { return l.images.Compose, nil }, registry.Spec{Dirs: tmp})
 	for _, name := range []string{WhoamiImage, NewWhoamiImage} {
 		l.addImage(name, "whoami", whoami, registry.Spec{Ports: []string{"80/tcp"}})
 	}

@@ -40,7 +40,7 @@ func (c container) lxcConfig() string {
 	set("rootfs.path", "dir:"+c.root)
 	set("cgroup.dir", c.groups)
 	set("apparmor.profile", "unconfined")
-	set("mount.auto", "proc:mixed sys:mixed cgroup:mixed")
+	set("mount.auto", c.mounts())
 	set("signal.halt", "SIGRTMIN+3")
 	set("tty.max", "0")
 	set("pty.max", "1024")
@@ -61,6 +61,15 @@ func (c container) lxcConfig() string {
 		set("mount.entry", fmt.Sprintf("%s %s none %s 0 0", escaped(m.source), escaped(strings.TrimPrefix(m.target, "/")), options))
 	}
 	return b.String()
+}
+
+// mounts are the kernel's file systems. Where a container's systemd mounts the control groups, it wants cpu and cpuacct as one,
+// and gets neither from a kernel that has each on its own; who runs containers needs them to limit those.
+func (c container) mounts() string {
+	if c.powers {
+		return "proc:mixed sys:mixed cgroup:mixed:force"
+	}
+	return "proc:mixed sys:mixed cgroup:mixed"
 }
 
 func (n nic) lxcConfig(index int, set func(key, value string)) {

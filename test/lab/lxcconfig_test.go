@@ -5,6 +5,7 @@ package lab
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,6 +52,16 @@ func TestLXCConfig(t *testing.T) {
 	}
 	if diff := cmp.Diff(wantConfig, c.lxcConfig()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// TestPowers proves that a machine of its own may do more than a container, and has the control groups for it.
+func TestPowers(t *testing.T) {
+	got := container{hostname: "vm", root: "/x/root", groups: "x", powers: true}.lxcConfig()
+	for _, want := range []string{"lxc.mount.auto = proc:mixed sys:mixed cgroup:mixed:force\n", "lxc.cap.drop = \n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
 	}
 }
 
