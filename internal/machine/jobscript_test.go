@@ -30,6 +30,7 @@ command=$1
 shift
 if [ "$command" = update ]; then
 	rm -f DIR/stale
+	echo read >>DIR/updates
 	echo "E: Failed to fetch https://enterprise.proxmox.com/debian/pve/dists/bookworm/InRelease  401  Unauthorized"
 	exit 100
 fi
@@ -75,13 +76,15 @@ func TestJobScripts(t *testing.T) {
 		there          []string // before
 		interrupted    bool
 		stale          bool   // the lists name files that are gone
+		updates        int    // of the lists
 		want           string // is installed afterwards
 		fails          bool
 	}{
 		{reason: "installed", script: installJob, args: []string{"app"}, want: "app"},
-		{reason: "an installation was killed while dpkg asked about a file", script: installJob, args: []string{"app"}, interrupted: true, want: "app"},
-		{reason: "a package that nobody declared stays", script: installJob, args: []string{"app"}, there: []string{"rival"}, want: "rival", fails: true},
-		{reason: "the lists are old, and one source is refused", script: installJob, args: []string{"app"}, stale: true, want: "app"},
+		{reason: "an installation was killed while dpkg asked about a file", script: installJob, args: []string{"app"}, interrupted: true, updates: 1, want: "app"},
+		{reason: "a package that nobody declared stays", script: installJob, args: []string{"app"}, there: []string{"rival"}, updates: 1, want: "rival", fails: true},
+		{reason: "the lists are old, and one source is refused", script: installJob, args: []string{"app"}, stale: true, updates: 1, want: "app"},
+		{reason: "a source is new", script: freshInstallJob, args: []string{"app"}, updates: 1, want: "app"},
 		{reason: "removed", script: removeJob, args: []string{"/nowhere/needed", "app"}, there: []string{"app", "rival"}, want: "rival"},
 		{reason: "an installation was killed, and is not wanted any more", script: removeJob, args: []string{"/nowhere/needed", "app"}, there: []string{"app"}, interrupted: true},
 	} {
@@ -113,6 +116,10 @@ func TestJobScripts(t *testing.T) {
 			out, err := exec.CommandContext(t.Context(), "sh", append([]string{dir + "/job"}, c.args...)...).CombinedOutput()
 			if failed := err != nil; failed != c.fails {
 				t.Errorf("it failed: %t, want %t:\n%s", failed, c.fails, out)
+			}
+			updates, _ := os.ReadFile(dir + "/updates") // none are none
+			if got := strings.Count(string(updates), "\n"); got != c.updates {
+				t.Errorf("%d updates, want %d:\n%s", got, c.updates, out)
 			}
 			entries, err := os.ReadDir(dir + "/installed")
 			if err != nil {

@@ -45,6 +45,7 @@ show)
 	for unit; do
 		state=inactive
 		[ ! -f "DIR/failed-$unit" ] || state=failed
+		[ "$unit" != docker.service ] || state=active
 		printf 'Id=%s\nLoadState=loaded\nActiveState=%s\nSubState=x\nUnitFileState=\n\n' "$unit" "$state"
 	done
 	;;

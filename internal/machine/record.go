@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -234,32 +233,38 @@ func (r *record) image(name string) *ownedImage {
 	return nil
 }
 
-// join adds what another has and this has not, and takes over its packages and jobs.
+// join adds what another has and this has not, in the order that it has there,
+// and takes over its packages and jobs.
 func (r *record) join(had *record) {
 	if had == nil {
 		return
 	}
-	for _, f := range had.Files {
-		if r.file(f.Path) == nil {
-			r.Files = append(slices.Clip(r.Files), f)
-		}
-	}
-	for _, d := range had.Dirs {
-		if r.dir(d.Path) == nil {
-			r.Dirs = append(slices.Clip(r.Dirs), d)
-		}
-	}
-	for _, u := range had.Units {
-		if r.unit(u.Name) == nil {
-			r.Units = append(slices.Clip(r.Units), u)
-		}
-	}
-	for _, i := range had.Images {
-		if r.image(i.Name) == nil {
-			r.Images = append(slices.Clip(r.Images), i)
-		}
-	}
+	r.Files = joined(r.Files, had.Files, func(f ownedFile) string { return f.Path })
+	r.Dirs = joined(r.Dirs, had.Dirs, func(d ownedDir) string { return d.Path })
+	r.Units = joined(r.Units, had.Units, func(u ownedUnit) string { return u.Name })
+	r.Images = joined(r.Images, had.Images, func(i ownedImage) string { return i.Name })
 	r.Packages, r.Jobs = had.Packages, had.Jobs
+}
+
+func joined[T any](ours, had []T, name func(T) string) []T {
+	left := map[string]T{}
+	for _, one := range ours {
+		left[name(one)] = one
+	}
+	var out []T
+	for _, one := range had {
+		if mine, ok := left[name(one)]; ok {
+			one = mine
+			delete(left, name(one))
+		}
+		out = append(out, one)
+	}
+	for _, one := range ours {
+		if _, ok := left[name(one)]; ok {
+			out = append(out, one)
+		}
+	}
+	return out
 }
 
 func (r *record) pending() bool { return r != nil && r.Pending }
