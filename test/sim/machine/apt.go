@@ -30,11 +30,7 @@ func runAptGet(ctx context.Context, p *Process) int {
 	command, names := f.args[0], f.args[1:]
 	switch command {
 	case "update":
-		p.M.mu.Lock()
-		p.M.lists = true
-		p.M.mu.Unlock()
-		p.Printf("Hit:1 http://deb.debian.org/debian bookworm InRelease\nReading package lists...\n")
-		return 0
+		return p.aptUpdate()
 	case "install", "remove", "purge", "autoremove":
 	case "clean", "autoclean", "check":
 		return 0
@@ -89,10 +85,10 @@ func (p *Process) aptInstall(ctx context.Context, f flags, names []string) int {
 	var all []string
 	seen := map[string]bool{}
 	for _, name := range names {
-		if _, known := m.opts.Repository[name]; !m.hasPackage(name) && (!known || !p.hasLists()) {
+		if !m.hasPackage(name) && (!m.offers(name) || !p.hasLists()) {
 			return p.aptError("Unable to locate package %s", name)
 		}
-		more, err := m.wanted(name, seen)
+		more, err := m.wanted(name, seen, false)
 		if err != nil {
 			return p.aptError("%v", err)
 		}
@@ -138,6 +134,7 @@ func (p *Process) aptUnpack(ctx context.Context, f flags, all, asked []string) i
 				return 100
 			}
 		}
+		p.removeRivals(name)
 		p.Printf("Unpacking %s (%s) ...\n", name, m.opts.Repository[name].Version)
 		if err := m.unpack(name, !slices.Contains(asked, name), keep); err != nil {
 			fmt.Fprintf(p.Stderr, "dpkg: error processing package %s (--configure):\n %v\nErrors were encountered while processing:\n %s\n", name, err, name)
@@ -153,6 +150,15 @@ func (p *Process) aptUnpack(ctx context.Context, f flags, all, asked []string) i
 		}
 	}
 	return 0
+}
+
+// removeRivals removes the packages that cannot stand beside another one.
+func (p *Process) removeRivals(name string) {
+	for _, rival := range p.M.opts.Repository[name].Conflicts {
+		if p.M.hasPackage(rival) {
+			p.erase(p.M.cascade(rival), false)
+		}
+	}
 }
 
 // configure is the end of a package's installation.
@@ -230,7 +236,7 @@ func runAptCache(_ context.Context, p *Process) int {
 		return p.aptError("Invalid operation")
 	}
 	for _, name := range f.args[1:] {
-		candidate, known := p.M.opts.Repository[name]
+		candidate, known := p.M.opts.Repository[name], p.M.offers(name)
 		have := "(none)"
 		if p.M.hasPackage(name) {
 			have = p.M.packageRecord(name).Version

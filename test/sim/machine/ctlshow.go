@@ -14,7 +14,7 @@ import (
 
 // unitProperties are in the order in which systemctl prints them.
 var unitProperties = []string{
-	"Type", "Restart", "RemainAfterExit", "MainPID", "Unit", "NextElapseUSecRealtime", "Result", "ExecMainStartTimestamp", "ExecMainExitTimestamp",
+	"Type", "Restart", "RemainAfterExit", "MainPID", "Unit", "NextElapseUSecRealtime", "Result", "NRestarts", "ExecMainStartTimestamp", "ExecMainExitTimestamp",
 	"ExecMainPID", "ExecMainCode", "ExecMainStatus", "Where", "What", "Options", "Id", "Names", "Requires", "Wants", "WantedBy", "After",
 	"Description", "LoadState", "ActiveState", "SubState", "FragmentPath", "DropInPaths", "UnitFileState", "UnitFilePreset",
 	"StateChangeTimestamp", "ActiveEnterTimestamp", "InactiveEnterTimestamp", "CanStart", "CanStop", "CanReload", "NeedDaemonReload", "Transient",
@@ -102,6 +102,7 @@ func (u *unit) serviceProperties(out map[string]string) {
 		pid = u.pid
 	}
 	out["Type"], out["Restart"] = u.def().file.get("Service.Type", "simple"), u.def().file.get("Service.Restart", "no")
+	out["NRestarts"] = strconv.Itoa(u.restarts)
 	out["RemainAfterExit"], out["Result"] = yesNo(u.def().file.remains()), u.result
 	out["MainPID"], out["ExecMainPID"] = strconv.FormatInt(pid, 10), strconv.FormatInt(u.pid, 10)
 	out["ExecMainCode"], out["ExecMainStatus"] = strconv.Itoa(u.code), strconv.Itoa(u.status)

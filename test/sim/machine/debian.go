@@ -40,6 +40,7 @@ func DebianPackages() map[string]Package {
 		"nfs-ganesha-vfs":   {Version: "4.3-2", Depends: []string{"nfs-ganesha"}, Files: []PackageFile{{Path: "/usr/lib/ganesha/libfsalvfs.so", Text: "\x7fELF"}}},
 	}
 	maps.Copy(out, nginxPackages())
+	maps.Copy(out, dockerPackages())
 	return out
 }
 

@@ -36,8 +36,9 @@ func (m *Machine) dial(ctx context.Context, from netip.Addr, port int) (net.Conn
 	}
 	m.mu.Lock()
 	l := m.ports[port]
+	private := m.private[port] == l && !from.IsLoopback()
 	m.mu.Unlock()
-	if l == nil {
+	if l == nil || private {
 		return nil, refused(syscall.ECONNREFUSED)
 	}
 	inner, err := l.DialContext(ctx)

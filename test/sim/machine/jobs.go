@@ -45,7 +45,7 @@ func (s *manager) start(ctx context.Context, name string) error {
 	u.job.Lock()
 	defer u.job.Unlock()
 	s.mu.Lock()
-	load, why, active := u.def().load, u.def().why, u.active
+	load, why, active, sub := u.def().load, u.def().why, u.active, u.sub
 	s.mu.Unlock()
 	switch {
 	case load == "masked":
@@ -54,7 +54,7 @@ func (s *manager) start(ctx context.Context, name string) error {
 		return errNotFound
 	case load != "loaded":
 		return settingError{why}
-	case active == "active" || active == "activating":
+	case active == "active" || active == "activating" && sub != subAgain:
 		return nil
 	}
 	if err := s.startOthers(ctx, u); err != nil {
@@ -64,7 +64,8 @@ func (s *manager) start(ctx context.Context, name string) error {
 	s.set(u, func() {
 		u.invocation, u.result, u.code, u.status, u.pid = randomHex(16), "success", 0, 0, 0
 		u.active, u.sub = "activating", "start"
-		u.started, u.finished = s.m.now(), time.Time{}
+		u.started, u.finished, u.due = s.m.now(), time.Time{}, time.Time{}
+		u.starts = append(u.starts, u.started)
 		u.done = make(chan struct{})
 	})
 	s.log(u.name, "Starting "+u.description()+"...")
@@ -76,13 +77,15 @@ func (s *manager) start(ctx context.Context, name string) error {
 	case ".service":
 		return s.startService(u)
 	}
-	s.set(u, func() { u.active, u.sub = "active", "active" })
+	s.set(u, func() {
+		u.active, u.sub = "active", map[bool]string{true: "listening", false: "active"}[path.Ext(u.name) == ".socket"]
+	})
 	return nil
 }
 
 // startOthers starts what a unit requires and wants.
 func (s *manager) startOthers(ctx context.Context, u *unit) error {
-	for _, needed := range append(u.def().file.words("Unit.Requires"), u.def().file.words("Unit.BindsTo")...) {
+	for _, needed := range s.needs(u) {
 		if err := s.start(ctx, needed); err != nil {
 			s.log(u.name, "Dependency failed for "+u.description()+".")
 			return fmt.Errorf("dependency: %w", err)
@@ -195,6 +198,9 @@ func (s *manager) ended(u *unit, exit int) {
 	stopped := u.active == "deactivating" || s.units[u.name] != u
 	remains := exit == 0 && u.def().file.remains()
 	s.mu.Unlock()
+	if !stopped && s.again(u, exit) {
+		return
+	}
 	if exit != 0 && !stopped {
 		_ = s.fail(u, exit, "main") // it shows in the unit
 		return
@@ -293,6 +299,11 @@ func (s *manager) stop(name string) error {
 		}
 		return nil
 	}
+	if u.sub == subAgain {
+		u.active, u.sub, u.due = "inactive", "dead", time.Time{}
+		s.mu.Unlock()
+		return nil
+	}
 	if u.daemon == nil && u.sub != "exited" && active != "failed" {
 		u.active, u.sub = "deactivating", "stop-sigterm"
 	}
@@ -385,10 +396,14 @@ func (s *manager) command(ctx context.Context, u *unit, line string) int {
 }
 
 func (s *manager) argv(u *unit, line string) []string {
-	argv := splitCommand(line)
 	env := s.environment(u)
-	for i, word := range argv {
-		argv[i] = expandWord(word, env)
+	var argv []string
+	for _, word := range splitCommand(line) {
+		if name, whole := strings.CutPrefix(word, "$"); whole && variable.MatchString(name) {
+			argv = append(argv, strings.Fields(valueOf(env, name))...) // as many words as it has, even none
+			continue
+		}
+		argv = append(argv, expandWord(word, env))
 	}
 	if len(argv) > 0 && argv[0] != "" && strings.HasPrefix(argv[0], "/") {
 		if at, err := s.m.resolve(argv[0], true); err == nil {
@@ -398,14 +413,8 @@ func (s *manager) argv(u *unit, line string) []string {
 	return argv
 }
 
-// expandWord puts variables in their places: ${NAME} everywhere, $NAME as a
-// whole word. \x01 stands for the line break that a unit file cannot hold.
+// expandWord puts variables in their places: ${NAME}. \x01 stands for the line break that a unit file cannot hold.
 func expandWord(word string, env []string) string {
-	for _, entry := range env {
-		if name, value, _ := strings.Cut(entry, "="); word == "$"+name {
-			return value
-		}
-	}
 	var b strings.Builder
 	for i := 0; i < len(word); i++ {
 		rest := word[i:]

@@ -180,11 +180,18 @@ func (s *manager) tick() {
 	for _, u := range s.units {
 		if !u.due.IsZero() && !u.due.After(now) {
 			due = append(due, u)
-			u.due, u.sub = time.Time{}, "elapsed"
+			u.due = time.Time{}
+			if path.Ext(u.name) == ".timer" {
+				u.sub = "elapsed"
+			}
 		}
 	}
 	s.mu.Unlock()
 	for _, u := range due {
+		if path.Ext(u.name) != ".timer" {
+			s.startAgain(u)
+			continue
+		}
 		target := u.def().file.get("Timer.Unit", strings.TrimSuffix(u.name, path.Ext(u.name))+".service")
 		_ = s.start(s.m.alive(), target) // it shows as failed
 		if u.transient {

@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/phoenix-hypervisor/phoenix/test/sim/portainer"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/stepca"
 )
 
@@ -40,6 +41,12 @@ type Options struct {
 	// Web answers what curl asks of hosts outside of the network; nil: there is no
 	// way out. See Mirror.
 	Web Web
+	// Registry is what docker pull asks, whatever the name of the registry; nil: none
+	// can be reached. See DockerHub.
+	Registry *portainer.Registry
+	// PortainerPatience is how long a Portainer server waits for its first
+	// administrator; default five minutes of real time.
+	PortainerPatience time.Duration
 }
 
 // Machine is a Debian machine in memory. Its methods may be called at any time,
@@ -69,6 +76,9 @@ type Machine struct {
 	packages  map[string]*installed
 	ports     map[int]*bufconn.Listener // that programs listen on
 	lists     bool                      // apt-get update has run
+	docker    *dockerEngine             // that it runs, or ran last
+	private   map[int]*bufconn.Listener // ports that nobody else reaches
+	origins   []string                  // the sources that it asked, beside Debian's
 	commands  []Command
 	booted    bool
 	bootID    string
@@ -102,7 +112,7 @@ func New(o Options) *Machine {
 	}
 	m := &Machine{
 		opts: o, base: basePrograms(), net: o.Network, hostname: o.Hostname,
-		added: map[string]Program{}, packages: map[string]*installed{}, ports: map[int]*bufconn.Listener{},
+		added: map[string]Program{}, packages: map[string]*installed{}, ports: map[int]*bufconn.Listener{}, private: map[int]*bufconn.Listener{},
 	}
 	m.pids.Store(400)
 	m.disk = newTree(m.now)
@@ -140,6 +150,7 @@ func (m *Machine) Halt() {
 	m.kill()
 	m.mu.Unlock()
 	m.sys.powerOff()
+	m.haltContainers()
 	m.unmountNetwork()
 	for _, folder := range []string{"/run", "/tmp"} {
 		m.disk.empty(folder)

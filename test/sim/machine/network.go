@@ -15,6 +15,7 @@ type Network struct {
 	by      map[netip.Addr]*Machine
 	resolve func(netip.Addr) *Machine
 	servers map[netip.Addr]map[string]netip.Addr // see Outside
+	engines map[string]*dockerEngine
 }
 
 // NewNetwork makes a network without machines.

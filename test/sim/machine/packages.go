@@ -18,6 +18,11 @@ import (
 type Package struct {
 	Version string
 	Depends []string
+	// Conflicts are packages that its installation removes.
+	Conflicts []string
+	// Origin is a part of the URLs of the apt sources that have it, such as docker;
+	// "" are Debian's own.
+	Origin string
 	// Programs that it brings: names of programs that this simulator knows.
 	Programs []string
 	// Files that it brings. Configuration files survive its removal.
@@ -109,18 +114,18 @@ func (m *Machine) ownerOf(name string) string {
 
 // wanted are a package and all that it depends on which is not installed, in
 // the order in which they are unpacked.
-func (m *Machine) wanted(name string, seen map[string]bool) ([]string, error) {
+func (m *Machine) wanted(name string, seen map[string]bool, preinstalled bool) ([]string, error) {
 	if seen[name] || m.hasPackage(name) {
 		return nil, nil
 	}
 	seen[name] = true
 	p, known := m.opts.Repository[name]
-	if !known {
+	if !known || !preinstalled && !m.offers(name) {
 		return nil, fmt.Errorf("Unable to locate package %s", name) //nolint:staticcheck // apt begins so
 	}
 	var out []string
 	for _, dependency := range p.Depends {
-		more, err := m.wanted(dependency, seen)
+		more, err := m.wanted(dependency, seen, preinstalled)
 		if err != nil {
 			return nil, err
 		}
@@ -132,7 +137,7 @@ func (m *Machine) wanted(name string, seen map[string]bool) ([]string, error) {
 // preinstall puts a package there before the machine has ever run: its units
 // are enabled and start with Boot.
 func (m *Machine) preinstall(name string) {
-	names, err := m.wanted(name, map[string]bool{})
+	names, err := m.wanted(name, map[string]bool{}, true)
 	if err != nil {
 		return
 	}

@@ -14,6 +14,7 @@ func startIdle(*Process) (daemon, int) { return idle{}, 0 }
 // daemons are the programs that stay when a unit starts them.
 var daemons = map[string]daemonProgram{
 	"sshd": startIdle, "qemu-ga": startIdle, "rpcbind": startIdle, "ganesha.nfsd": startGanesha, "dnsmasq": startDnsmasq, "nginx": startNginx,
+	"dockerd": startDockerd, "containerd": startIdle,
 }
 
 // daemonFor finds the daemon that a command line starts, or nil.
@@ -39,6 +40,7 @@ func init() { // the table refers to functions that refer to it
 	packaged = map[string]Program{
 		"dbus-send": runDBusSend, "exportfs": runExportfs, "showmount": runShowmount, "rpc.nfsd": runNFSD, "mount.nfs": runMount, "mount.nfs4": runMount,
 		"dnsmasq": runDnsmasq, "dig": runDig, "curl": runCurl, "nginx": runNginx, "update-ca-certificates": runUpdateCACertificates,
+		"docker": runDocker, "dockerd": runDockerd,
 	}
 }
 

@@ -122,14 +122,25 @@ func (p *Process) ctlJob(action, name string) int {
 		action = "restart"
 	}
 	var err error
+	var needy []string
 	if action == "stop" || action == "restart" {
+		needy = s.stopNeedy(name)
 		err = s.stop(name)
 	}
 	if action == "start" || action == "restart" {
+		s.byHand(name)
 		err = s.start(ctx, name)
+	}
+	if action == "restart" {
+		for _, other := range needy {
+			_ = s.start(ctx, other) // it shows as failed
+		}
 	}
 	if err != nil {
 		return p.jobFailed(action, name, err)
+	}
+	if socket := strings.TrimSuffix(name, ".service") + ".socket"; action == "stop" && s.isActive(socket) && socket != name {
+		fmt.Fprintf(p.Stderr, "Warning: Stopping %s, but it can still be activated by:\n  %s\n", name, socket)
 	}
 	return 0
 }

@@ -47,7 +47,9 @@ type unit struct {
 	daemon            daemon
 	cancel            context.CancelFunc
 	done              chan struct{} // closed when the main process ends
-	due               time.Time     // of a timer
+	due               time.Time     // of a timer, or of a service that starts again
+	starts            []time.Time   // of a service, see again
+	restarts          int
 }
 
 // definition is what systemd has read of a unit.
@@ -316,6 +318,7 @@ func (s *manager) stopPackage(name string) {
 	one := s.m.packageRecord(name)
 	for _, f := range one.Files {
 		if strings.HasPrefix(f.Path, "/usr/lib/systemd/system/") {
+			s.stopNeedy(path.Base(f.Path))
 			_ = s.stop(path.Base(f.Path)) // it need not run
 		}
 	}
