@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCompose) == "" {
 		os.Exit(m.Run())
 	}
-	answer, err := http.Get("http://" + strings.TrimPrefix(os.Args[2], "tcp://") + "/v1.41/info") //nolint:noctx // it ends with the process
+	answer, err := http.Get("http://" + strings.TrimPrefix(os.Args[2], "tcp://") + "/v1.41/info")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -44,7 +44,7 @@ type parsed struct {
 func (d Deployment) parse(ctx context.Context) (*parsed, error) {
 	values, err := dotenv.UnmarshalWithLookup(strings.Join(d.Env, "\n"), nil)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read %s: %w", path.Join(d.dir(), envFile), err)
+		return nil, fmt.Errorf("failed to read %s: %w", path.Join(d.dir(), envFile), err) //nolint:revive // compose says so
 	}
 	project, err := loader.LoadWithContext(ctx, types.ConfigDetails{
 		WorkingDir:  d.dir(),

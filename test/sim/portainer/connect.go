@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-var errNoSocket = errors.New("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?") //nolint:staticcheck,revive // Docker says so
+var errNoSocket = errors.New("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?") //nolint:staticcheck // Docker says so
 
 // connect gives the engine of an environment.
 func (s *Server) connect(ctx context.Context, e *endpoint) (Engine, error) {
@@ -91,7 +91,7 @@ func ask(ctx context.Context, engine Engine, path string) ([]byte, error) {
 		if text == "" {
 			text = errNoSocket.Error()
 		}
-		return nil, errors.New("Error response from daemon: " + text) //nolint:staticcheck,revive // Docker says so
+		return nil, errors.New("Error response from daemon: " + text) // Docker says so
 	}
 	return w.body.Bytes(), nil
 }

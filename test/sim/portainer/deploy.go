@@ -169,22 +169,10 @@ func (up *deploying) converge(ctx context.Context) error {
 
 // service brings the containers of one service up to date.
 func (up *deploying) service(ctx context.Context, s types.ServiceConfig) error {
-	image, imageErr := up.m.Image(imageOf(up.p.Name, s))
-	configHash, err := hash(s)
+	have, old, err := up.compare(s)
 	if err != nil {
 		return err
 	}
-	have := up.of(s.Name)
-	old := func(c Container) bool { return c.Labels[labelHash] != configHash || c.Labels[labelImage] != image.ID }
-	slices.SortStableFunc(have, func(a, b Container) int { // those that are up to date first, low numbers first
-		if old(a) != old(b) {
-			if old(a) {
-				return 1
-			}
-			return -1
-		}
-		return number(a) - number(b)
-	})
 	want, most := s.GetScale(), 0
 	if want > 1 && s.ContainerName != "" {
 		return fmt.Errorf("WARNING: The %q service is using the custom container name %q. Docker requires each container to have a unique name. Remove the custom name to scale the service", s.Name, s.ContainerName)
@@ -193,27 +181,42 @@ func (up *deploying) service(ctx context.Context, s types.ServiceConfig) error {
 		most = max(most, number(c))
 		switch {
 		case i >= want:
-			if err := up.drop(ctx, c); err != nil {
-				return err
-			}
+			err = up.drop(ctx, c)
 		case old(c):
-			if imageErr != nil {
-				return imageErr
-			}
-			if err := up.recreate(ctx, s, c, image); err != nil {
-				return err
-			}
+			err = up.recreate(ctx, s, c)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	for n := most + 1; n <= most+want-len(have); n++ {
-		if imageErr != nil {
-			return imageErr
-		}
-		if err := up.create(s, n, image); err != nil {
+		if err := up.create(s, n); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// compare gives a service's containers, those that are up to date first, low
+// numbers first, and what says of each whether it is out of date.
+func (up *deploying) compare(s types.ServiceConfig) (have []Container, old func(Container) bool, err error) {
+	image, _ := up.m.Image(imageOf(up.p.Name, s)) // without one all are out of date, and cannot be made anew
+	configHash, err := hash(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	old = func(c Container) bool { return c.Labels[labelHash] != configHash || c.Labels[labelImage] != image.ID }
+	have = up.of(s.Name)
+	slices.SortStableFunc(have, func(a, b Container) int {
+		switch {
+		case old(a) == old(b):
+			return number(a) - number(b)
+		case old(a):
+			return 1
+		}
+		return -1
+	})
+	return have, old, nil
 }
 
 // of are the containers of a service; of all, when it is "".
@@ -255,9 +258,9 @@ func (up *deploying) drop(ctx context.Context, c Container) error {
 
 // recreate puts a new container in the place of an old one, which is gone when the new
 // one is made, and before it is started.
-func (up *deploying) recreate(ctx context.Context, s types.ServiceConfig, c Container, image Image) error {
+func (up *deploying) recreate(ctx context.Context, s types.ServiceConfig, c Container) error {
 	up.say("Container", c.Name, "Recreate")
-	spec, err := up.p.spec(s, max(1, number(c)), image)
+	spec, err := up.spec(s, max(1, number(c)))
 	if err != nil {
 		return err
 	}
@@ -281,8 +284,17 @@ func (up *deploying) recreate(ctx context.Context, s types.ServiceConfig, c Cont
 	return nil
 }
 
-func (up *deploying) create(s types.ServiceConfig, number int, image Image) error {
-	spec, err := up.p.spec(s, number, image)
+// spec is what a service's container is made of.
+func (up *deploying) spec(s types.ServiceConfig, number int) (Spec, error) {
+	image, err := up.m.Image(imageOf(up.p.Name, s))
+	if err != nil {
+		return Spec{}, err
+	}
+	return up.p.spec(s, number, image)
+}
+
+func (up *deploying) create(s types.ServiceConfig, number int) error {
+	spec, err := up.spec(s, number)
 	if err != nil {
 		return err
 	}
@@ -323,7 +335,7 @@ func (up *deploying) dependencies(s types.ServiceConfig) error {
 	for _, name := range slices.Sorted(maps.Keys(s.DependsOn)) {
 		for _, c := range up.of(name) {
 			err := judge(c, s.DependsOn[name].Condition)
-			if err != nil && bool(s.DependsOn[name].Required) {
+			if err != nil && s.DependsOn[name].Required {
 				return err
 			}
 		}
@@ -335,13 +347,14 @@ func (up *deploying) dependencies(s types.ServiceConfig) error {
 func judge(c Container, condition string) error {
 	switch condition {
 	case types.ServiceConditionHealthy:
+		const words = "dependency failed to start: container " // of compose
 		switch {
 		case c.State == stateExited:
-			return fmt.Errorf("dependency failed to start: container %s exited (%d)", c.Name, c.ExitCode)
+			return fmt.Errorf(words+"%s exited (%d)", c.Name, c.ExitCode)
 		case c.Health == "":
-			return fmt.Errorf("dependency failed to start: container %s has no healthcheck configured", c.Name)
+			return errors.New(words + c.Name + " has no healthcheck configured")
 		case c.Health == unhealthy:
-			return fmt.Errorf("dependency failed to start: container %s is unhealthy", c.Name)
+			return errors.New(words + c.Name + " is unhealthy")
 		}
 	case types.ServiceConditionCompletedSuccessfully:
 		if c.ExitCode != 0 {

@@ -60,7 +60,7 @@ func (d *Docker) Deploy(ctx context.Context, what Deployment) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("make a folder for %s: %w", what.Project, err)
 		}
-		defer os.RemoveAll(own) //nolint:errcheck // it is a temporary folder
+		defer os.RemoveAll(own)
 		dir = own
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -101,7 +101,7 @@ func (d *Docker) Down(ctx context.Context, project string) error {
 
 // run runs docker-compose, with the server's environment, as Portainer does.
 func (d *Docker) run(ctx context.Context, dir string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, d.compose, append([]string{"--host", d.host}, args...)...) //nolint:gosec // the simulator's own program
+	cmd := exec.CommandContext(ctx, d.compose, append([]string{"--host", d.host}, args...)...)
 	cmd.Dir = dir
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

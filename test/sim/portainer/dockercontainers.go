@@ -68,7 +68,7 @@ func (m *Memory) summary(c Container) container.Summary {
 	if c.State == stateRunning {
 		for _, p := range c.Ports {
 			for _, address := range addresses(p) {
-				out.Ports = append(out.Ports, container.Port{IP: address, PrivatePort: uint16(p.Target), PublicPort: uint16(p.Published), Type: p.Protocol}) //nolint:gosec // ports are small
+				out.Ports = append(out.Ports, container.Port{IP: address, PrivatePort: uint16(p.Target), PublicPort: uint16(p.Published), Type: p.Protocol})
 			}
 		}
 	}

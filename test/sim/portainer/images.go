@@ -224,12 +224,9 @@ func (m *Memory) RemoveImage(ref string, force bool) (lines []string, err error)
 		return nil, conflict("conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories", short(image.ID))
 	}
 	last := len(names) == len(image.Tags)
-	if user := m.userOf(image.ID); last && user != nil {
-		if user.State == stateRunning {
-			return nil, conflict("conflict: unable to remove repository reference %q (cannot be forced) - container %s is using its referenced image %s", ref, short(user.ID), short(image.ID))
-		}
-		if !force {
-			return nil, conflict("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s", ref, short(user.ID), short(image.ID))
+	if last {
+		if err := m.spared(image, ref, force); err != nil {
+			return nil, err
 		}
 	}
 	for _, name := range slices.Clone(names) {
@@ -244,6 +241,20 @@ func (m *Memory) RemoveImage(ref string, force bool) (lines []string, err error)
 		delete(m.images, image.ID)
 	}
 	return lines, nil
+}
+
+// spared says that an image cannot go, for a container's sake. The caller holds the lock.
+func (m *Memory) spared(image *Image, ref string, force bool) error {
+	user := m.userOf(image.ID)
+	switch {
+	case user == nil:
+		return nil
+	case user.State == stateRunning:
+		return conflict("conflict: unable to remove repository reference %q (cannot be forced) - container %s is using its referenced image %s", ref, short(user.ID), short(image.ID))
+	case !force:
+		return conflict("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s", ref, short(user.ID), short(image.ID))
+	}
+	return nil
 }
 
 // userOf is a container of an image; running ones first. The caller holds the lock.
@@ -264,7 +275,7 @@ func short(id string) string {
 }
 
 // ErrHalted is what an engine that does not run answers.
-var ErrHalted = fmt.Errorf("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?") //nolint:staticcheck,revive // Docker says so
+var ErrHalted = fmt.Errorf("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?") //nolint:staticcheck // Docker says so
 
 // awake says whether the engine answers.
 func (m *Memory) awake() error {

@@ -31,10 +31,11 @@ type MemoryOptions struct {
 	// Version of the engine; default 20.10.24.
 	Version string
 	// Program says what the containers of an image run. nil, or a nil Program: see
-	// Memory.
+	// Memory. It must not call the engine; what it gives may.
 	Program func(image string) Program
 	// Bind takes a port of the machine for a container that starts; release gives it back.
-	// nil: ports are taken from other containers of the engine alone.
+	// nil: ports are taken from other containers of the engine alone. Neither may call the
+	// engine.
 	Bind func(c Container, p Port) (release func(), err error)
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
@@ -101,7 +102,7 @@ func TestAStrangersClientUsesTheEngine(t *testing.T) {
 	if err := docker.ContainerRemove(ctx, list[0].ID, container.RemoveOptions{}); err != nil {
 		t.Error(err)
 	}
-	if _, err := docker.ContainerInspect(ctx, list[0].ID); !client.IsErrNotFound(err) {
+	if _, err := docker.ContainerInspect(ctx, list[0].ID); !cerrdefs.IsNotFound(err) {
 		t.Errorf("inspect what is gone: %v", err)
 	}
 	if info, err := docker.Info(ctx); err != nil || info.DockerRootDir != "/var/lib/docker" {

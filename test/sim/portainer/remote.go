@@ -48,7 +48,7 @@ func newRemote(address string, secure bool, s *signer, o Options) (*remote, erro
 	transport := &http.Transport{DialContext: o.Dial, IdleConnTimeout: time.Minute}
 	if secure {
 		base.Scheme = "https"
-		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:forbidigo // so Portainer does when it is told to; the signature protects the agent
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:forbidigo,gosec // so Portainer does when it is told to; the signature protects the agent
 	}
 	r := &remote{base: base, signer: s, compose: o.Compose, client: &http.Client{Transport: transport}}
 	r.proxy = &httputil.ReverseProxy{
@@ -81,14 +81,14 @@ func (r *remote) ping(ctx context.Context) (version string, err error) {
 	if err != nil {
 		return "", err
 	}
-	defer answer.Body.Close() //nolint:errcheck // it is empty
+	defer answer.Body.Close()
 	switch {
 	case answer.StatusCode != http.StatusNoContent:
-		return "", fmt.Errorf("Failed request with status %d", answer.StatusCode) //nolint:staticcheck,revive // Portainer says so
+		return "", fmt.Errorf("Failed request with status %d", answer.StatusCode) //nolint:staticcheck // Portainer says so
 	case answer.Header.Get(headerAgent) == "":
-		return "", errors.New("Version Header is missing") //nolint:staticcheck,revive // Portainer says so
+		return "", errors.New("Version Header is missing") //nolint:staticcheck // Portainer says so
 	case answer.Header.Get(headerPlatform) == "":
-		return "", errors.New("Agent Platform Header is missing") //nolint:staticcheck,revive // Portainer says so
+		return "", errors.New("Agent Platform Header is missing") // Portainer says so
 	}
 	return answer.Header.Get(headerAgent), nil
 }
@@ -151,7 +151,7 @@ func (r *remote) ask(ctx context.Context, path string, body io.Reader) (string, 
 	if err != nil { // docker-compose would say it of the port that leads there
 		return "", &ComposeError{Output: fmt.Sprintf("error during connect: %v", err)}
 	}
-	defer answer.Body.Close() //nolint:errcheck // it was read
+	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, maxBody))
 		return "", &ComposeError{Output: "Error response from daemon: " + strings.TrimSpace(string(text))}

@@ -11,48 +11,54 @@ import (
 // handler answers one request; by is nil where no sign-in is asked for.
 type handler func(s *Server, r *http.Request, by *caller) (any, error)
 
+// forAll are the paths that need no sign-in.
+var forAll = map[string]handler{
+	"GET /api/status":            (*Server).status,
+	"GET /api/system/status":     (*Server).status,
+	"GET /api/users/admin/check": (*Server).adminCheck,
+	"POST /api/users/admin/init": (*Server).adminInit,
+	"GET /api/settings/public":   (*Server).settingsPublic,
+}
+
+// forUsers are those that do.
+var forUsers = map[string]handler{
+	"POST /api/auth/logout":                     (*Server).signOut,
+	"GET /api/users":                            (*Server).users,
+	"GET /api/users/me":                         (*Server).userMe,
+	"GET /api/users/{id}":                       (*Server).userOne,
+	"GET /api/users/{id}/tokens":                (*Server).keys,
+	"DELETE /api/users/{id}/tokens/{key}":       (*Server).keyDelete,
+	"GET /api/settings":                         (*Server).settings,
+	"PUT /api/settings":                         (*Server).settingsUpdate,
+	"GET /api/tags":                             (*Server).tags,
+	"POST /api/tags":                            (*Server).tagCreate,
+	"DELETE /api/tags/{id}":                     (*Server).tagDelete,
+	"GET /api/endpoints":                        (*Server).endpoints,
+	"POST /api/endpoints":                       (*Server).endpointCreate,
+	"GET /api/endpoints/{id}":                   (*Server).endpointOne,
+	"PUT /api/endpoints/{id}":                   (*Server).endpointUpdate,
+	"DELETE /api/endpoints/{id}":                (*Server).endpointDelete,
+	"POST /api/endpoints/{id}/snapshot":         (*Server).endpointSnapshot,
+	"GET /api/stacks":                           (*Server).stacks,
+	"POST /api/stacks/create/standalone/string": (*Server).stackCreate,
+	"GET /api/stacks/{id}":                      (*Server).stackOne,
+	"PUT /api/stacks/{id}":                      (*Server).stackUpdate,
+	"DELETE /api/stacks/{id}":                   (*Server).stackDelete,
+	"GET /api/stacks/{id}/file":                 (*Server).stackFile,
+	"POST /api/stacks/{id}/start":               (*Server).stackStart,
+	"POST /api/stacks/{id}/stop":                (*Server).stackStop,
+}
+
 // routes are the paths of the API.
 func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	for pattern, handle := range map[string]handler{
-		"GET /api/status":            (*Server).status,
-		"GET /api/system/status":     (*Server).status,
-		"GET /api/users/admin/check": (*Server).adminCheck,
-		"POST /api/users/admin/init": (*Server).adminInit,
-		"GET /api/settings/public":   (*Server).settingsPublic,
-	} {
+	for pattern, handle := range forAll {
 		mux.Handle(pattern, s.public(handle))
 	}
-	mux.Handle("POST /api/auth", s.limited(s.signIn()))
-	for pattern, handle := range map[string]handler{
-		"POST /api/auth/logout":                     (*Server).signOut,
-		"GET /api/users":                            (*Server).users,
-		"GET /api/users/me":                         (*Server).userMe,
-		"GET /api/users/{id}":                       (*Server).userOne,
-		"GET /api/users/{id}/tokens":                (*Server).keys,
-		"DELETE /api/users/{id}/tokens/{key}":       (*Server).keyDelete,
-		"GET /api/settings":                         (*Server).settings,
-		"PUT /api/settings":                         (*Server).settingsUpdate,
-		"GET /api/tags":                             (*Server).tags,
-		"POST /api/tags":                            (*Server).tagCreate,
-		"DELETE /api/tags/{id}":                     (*Server).tagDelete,
-		"GET /api/endpoints":                        (*Server).endpoints,
-		"POST /api/endpoints":                       (*Server).endpointCreate,
-		"GET /api/endpoints/{id}":                   (*Server).endpointOne,
-		"PUT /api/endpoints/{id}":                   (*Server).endpointUpdate,
-		"DELETE /api/endpoints/{id}":                (*Server).endpointDelete,
-		"POST /api/endpoints/{id}/snapshot":         (*Server).endpointSnapshot,
-		"GET /api/stacks":                           (*Server).stacks,
-		"POST /api/stacks/create/standalone/string": (*Server).stackCreate,
-		"GET /api/stacks/{id}":                      (*Server).stackOne,
-		"PUT /api/stacks/{id}":                      (*Server).stackUpdate,
-		"DELETE /api/stacks/{id}":                   (*Server).stackDelete,
-		"GET /api/stacks/{id}/file":                 (*Server).stackFile,
-		"POST /api/stacks/{id}/start":               (*Server).stackStart,
-		"POST /api/stacks/{id}/stop":                (*Server).stackStop,
-	} {
+	for pattern, handle := range forUsers {
 		mux.Handle(pattern, s.known(handle))
 	}
+	mux.Handle("POST /api/auth", s.limited(s.signIn()))
 	mux.Handle("POST /api/users/{id}/tokens", s.limited(s.known((*Server).keyCreate)))
 	mux.Handle("PUT /api/users/{id}/passwd", s.limited(s.known((*Server).passwordUpdate)))
 	mux.HandleFunc("/api/endpoints/{id}/docker/", s.proxy)

@@ -55,7 +55,7 @@ type Options struct {
 const Version = "2.23.0"
 
 // ErrNoAdmin ends a server that had no administrator in time.
-var ErrNoAdmin = errors.New("No administrator account was created in time. Shutting down the Portainer instance for security reasons") //nolint:staticcheck,revive // as Portainer says it
+var ErrNoAdmin = errors.New("No administrator account was created in time. Shutting down the Portainer instance for security reasons") //nolint:staticcheck // as Portainer says it
 
 // ErrClosed ends a server or an agent that was closed.
 var ErrClosed = http.ErrServerClosed

@@ -6,7 +6,7 @@ package portainer
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/md5" //nolint:gosec // what server and agent agreed on
+	"crypto/md5" // what server and agent agreed on
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
@@ -59,7 +59,7 @@ func message(secret string) []byte {
 	if secret == "" {
 		secret = "Portainer-App"
 	}
-	sum := md5.Sum([]byte(secret)) //nolint:gosec // what server and agent agreed on
+	sum := md5.Sum([]byte(secret))
 	return sum[:]
 }
 
@@ -77,7 +77,7 @@ func (s *signer) sign(h http.Header) error {
 	return nil
 }
 
-var errUnauthorized = errors.New("Unauthorized") //nolint:staticcheck,revive // Portainer says so
+var errUnauthorized = errors.New("Unauthorized") // Portainer says so
 
 // verify says whether a request is from a server that knows the secret. trusted is
 // the only public key that may sign, "" for any.

@@ -182,21 +182,15 @@ func (s *Server) unique(ctx context.Context, engine Engine, name string, endpoin
 	return nil
 }
 
-func (s *Server) stackCreate(r *http.Request, by *caller) (any, error) {
-	id, err := queryID(r, false)
-	if err != nil {
-		return nil, err
-	}
-	e, err := s.endpoint(id, noEndpoint)
-	if err != nil {
-		return nil, err
-	}
-	var asked struct {
-		Name, StackFileContent string
-		Env                    []pair
-	}
-	why := ""
-	switch err := decode(r, &asked); {
+// stackForm is what a new stack is made of.
+type stackForm struct {
+	Name, StackFileContent string
+	Env                    []pair
+}
+
+func newStackForm(r *http.Request) (*stackForm, error) {
+	asked, why := &stackForm{}, ""
+	switch err := decode(r, asked); {
 	case err != nil:
 		why = err.Error()
 	case asked.Name == "":
@@ -206,6 +200,22 @@ func (s *Server) stackCreate(r *http.Request, by *caller) (any, error) {
 	}
 	if why != "" {
 		return nil, refuse(http.StatusBadRequest, "Invalid request payload", why)
+	}
+	return asked, nil
+}
+
+func (s *Server) stackCreate(r *http.Request, by *caller) (any, error) {
+	id, err := queryID(r, false)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.endpoint(id, noEndpoint)
+	if err != nil {
+		return nil, err
+	}
+	asked, err := newStackForm(r)
+	if err != nil {
+		return nil, err
 	}
 	engine, err := s.connect(r.Context(), e)
 	if err != nil {

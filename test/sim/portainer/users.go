@@ -31,9 +31,9 @@ func (s *Server) adminInit(r *http.Request, _ *caller) (any, error) {
 	switch {
 	case err != nil:
 	case asked.Username == "" || strings.Contains(asked.Username, " "):
-		err = errors.New("Invalid username. Must not contain any whitespace") //nolint:staticcheck,revive // Portainer says so
+		err = errors.New("Invalid username. Must not contain any whitespace") //nolint:staticcheck // Portainer says so
 	case asked.Password == "":
-		err = errors.New("Invalid password") //nolint:staticcheck,revive // Portainer says so
+		err = errors.New("Invalid password") //nolint:staticcheck // Portainer says so
 	}
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "Invalid request payload", err.Error())
@@ -63,9 +63,9 @@ func (s *Server) signIn() http.Handler {
 		switch {
 		case err != nil:
 		case asked.Username == "":
-			err = errors.New("Invalid username") //nolint:staticcheck,revive // Portainer says so
+			err = errors.New("Invalid username") //nolint:staticcheck // Portainer says so
 		case asked.Password == "":
-			err = errors.New("Invalid password") //nolint:staticcheck,revive // Portainer says so
+			err = errors.New("Invalid password") //nolint:staticcheck // Portainer says so
 		}
 		if err != nil {
 			writeProblem(w, refuse(http.StatusBadRequest, "Invalid request payload", err.Error()))

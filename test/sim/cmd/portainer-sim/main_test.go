@@ -117,7 +117,7 @@ func TestDockerRunsCompose(t *testing.T) {
 	const script = "#!/bin/sh\n" +
 		"echo \"$@\" | sed 's/127.0.0.1:[0-9]*/HOST/' >> " + "\"$(dirname \"$0\")/calls\"\n" +
 		"case \"$*\" in *' up '*) cat stack.env docker-compose.yml >> \"$(dirname \"$0\")/calls\"; echo 'Error response from daemon: no' >&2; exit 1;; esac\n"
-	if err := os.WriteFile(compose, []byte(script), 0o700); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(compose, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	data := filepath.Join(dir, "data")
