@@ -48,6 +48,9 @@ func (s *manager) again(u *unit, exit int) bool {
 	if exit != 0 {
 		s.log(u.name, fmt.Sprintf("%s: Main process exited, code=exited, status=%s", u.name, statusName(exit)))
 	}
+	if !file.success(exit) {
+		s.log(u.name, u.name+": Failed with result 'exit-code'.")
+	}
 	s.set(u, func() {
 		u.active, u.sub, u.result, u.code, u.status, u.finished = "activating", subAgain, "success", 1, exit, s.m.now()
 		if exit != 0 && !file.success(exit) {
