@@ -58,8 +58,8 @@ type Options struct {
 	CertificateInterval time.Duration
 	// Timing says how often sites are listed.
 	Timing site.Timing
-	// Dial opens connections to certificate authorities, and to servers that are asked for their certificates. Nil: by
-	// ALL_PROXY and NO_PROXY, or directly.
+	// Dial opens connections to certificate authorities and Portainer servers, and to servers that are asked for their
+	// certificates. Nil: by ALL_PROXY and NO_PROXY, or directly.
 	Dial Dial
 	// Logger of the manager and all it runs.
 	Logger logr.Logger

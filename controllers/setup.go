@@ -64,12 +64,14 @@ type house struct {
 	graph    *reconcile.Graph
 	// authorities are those that machines trust.
 	authorities *authority.Book
+	portainers  *portainers
 }
 
 // Setup registers every kind with a manager: drivers, indexes, loops and probes.
 func Setup(mgr ctrl.Manager, o Options) error {
 	o = o.withDefaults()
 	h := &house{mgr: mgr, opts: o, relay: newRelay(mgr.GetClient()), graph: reconcile.NewGraph(mgr.GetClient()), machines: &machines{clock: o.Clock}}
+	h.portainers = &portainers{dial: o.Dial}
 	h.authorities = &authority.Book{Reader: mgr.GetClient(), Fetch: h.fetchRoot, Clock: o.Clock}
 	h.pool = site.NewPool(site.Options{Secrets: mgr.GetClient(), OnChange: h.relay.tell, Timing: o.Timing, Clock: o.Clock})
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Guest{}, byHost, hostOf); err != nil {
@@ -97,7 +99,7 @@ func (h *house) loops() error {
 	reconcile.Register(h.graph, "Guest", guests, newGuest, func() client.ObjectList { return &v1alpha1.GuestList{} })
 	services := hostservice.New(hostservice.Config{
 		Reader: h.mgr.GetClient(), Writer: h.mgr.GetClient(), Machine: h.serviceMachine, Firewall: h.firewall, Mark: guest.Tag,
-		StepCA: h.stepCA, Clock: h.opts.Clock,
+		StepCA: h.stepCA, Portainer: h.portainer, Clock: h.opts.Clock,
 	})
 	reconcile.Register(h.graph, "HostService", services, newHostService, func() client.ObjectList { return &v1alpha1.HostServiceList{} })
 

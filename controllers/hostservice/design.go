@@ -28,6 +28,8 @@ type design struct {
 	// complete returns the whole design once files that want.Reads names were read, where it depends on them; nil: this is
 	// it. Nil: it depends on none.
 	complete func(contents map[string][]byte) (*design, error)
+	// blocked says what of the machine forbids every step, where that depends on what is ours. Nil: nothing does.
+	blocked func(seen *machineSeen) error
 	// triggers of a file that somebody else made.
 	triggers []machine.Trigger
 	// left are declared things that are left out although everything could be done: Ready says so in the end.
@@ -68,6 +70,8 @@ func (k *Kind) designFor(ctx context.Context, s *v1alpha1.HostService, t target)
 	switch {
 	case s.Spec.Dnsmasq != nil:
 		return designDnsmasq(s, t, guests, older)
+	case s.Spec.Docker != nil:
+		return designDocker(s, t, older)
 	case s.Spec.NFS != nil:
 		return designNFS(s, t, guests, older)
 	case s.Spec.Nginx != nil:
@@ -77,7 +81,7 @@ func (k *Kind) designFor(ctx context.Context, s *v1alpha1.HostService, t target)
 		}
 		return designNginx(s, t, pairs, older)
 	}
-	return design{}, reconcile.Stall(InvalidReason, errors.New("the spec declares no service: set dnsmasq, firewall, nfs, nginx or stepCA"))
+	return design{}, reconcile.Stall(InvalidReason, errors.New("the spec declares no service: set dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent or stepCA"))
 }
 
 // about names an object in the files that are made for it.

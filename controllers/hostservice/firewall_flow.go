@@ -27,10 +27,13 @@ type declared struct {
 	host     *v1alpha1.Host
 	guests   []v1alpha1.Guest
 	services []v1alpha1.HostService // on the Host's nodes and in its Guests
+	// farGuests and farServices are those of other Hosts.
+	farGuests   []v1alpha1.Guest
+	farServices []v1alpha1.HostService
 }
 
 // flowSources say which flows a service needs, one function a service. A service that is not listed needs none.
-var flowSources = []func(d declared, s *v1alpha1.HostService, at flowEnd) []flow{dnsmasqFlows, nfsFlows, nginxFlows, stepCAFlows}
+var flowSources = []func(d declared, s *v1alpha1.HostService, at flowEnd) []flow{dnsmasqFlows, nfsFlows, nginxFlows, stepCAFlows, portainerFlows, agentFlows}
 
 // flowsOf are the flows that the objects of a Host need of one another, in a fixed order, each once.
 func flowsOf(d declared) []flow {
@@ -120,11 +123,20 @@ func nginxFlows(_ declared, s *v1alpha1.HostService, at flowEnd) []flow {
 	}
 }
 
-// stepCAFlows: the site's machines may ask for certificates: every Guest, and the nodes, through which Phoenix may come.
+// stepCAFlows: the site's machines may ask for certificates.
 func stepCAFlows(d declared, s *v1alpha1.HostService, at flowEnd) []flow {
 	if s.Spec.StepCA == nil {
 		return nil
 	}
+	var flows []flow
+	for _, f := range d.machines() {
+		flows = append(flows, flow{From: f, To: at, Protocol: "tcp", Port: caPort(s.Spec.StepCA), Why: whyOf(s, "certificates")})
+	}
+	return flows
+}
+
+// machines are those of the site: every Guest, and the nodes, through which Phoenix may come.
+func (d declared) machines() []flowEnd {
 	var from []flowEnd
 	for _, g := range d.guests {
 		from = append(from, flowEnd{Guest: g.Name})
@@ -136,9 +148,49 @@ func stepCAFlows(d declared, s *v1alpha1.HostService, at flowEnd) []flow {
 			}
 		}
 	}
+	return from
+}
+
+// portainerFlows: the site's machines may come in: what sends people there by name, and the nodes, through which Phoenix
+// comes.
+func portainerFlows(d declared, s *v1alpha1.HostService, at flowEnd) []flow {
+	if s.Spec.Portainer == nil {
+		return nil
+	}
 	var flows []flow
-	for _, f := range from {
-		flows = append(flows, flow{From: f, To: at, Protocol: "tcp", Port: caPort(s.Spec.StepCA), Why: whyOf(s, "certificates")})
+	for _, f := range d.machines() {
+		flows = append(flows, flow{From: f, To: at, Protocol: "tcp", Port: portainerPort(s.Spec.Portainer), Why: whyOf(s, "Portainer")})
 	}
 	return flows
+}
+
+// agentFlows: an agent is for the Guest alone in which its Portainer runs.
+func agentFlows(d declared, s *v1alpha1.HostService, at flowEnd) []flow {
+	if s.Spec.PortainerAgent == nil {
+		return nil
+	}
+	services := slices.Concat(d.services, d.farServices)
+	i := slices.IndexFunc(services, func(o v1alpha1.HostService) bool { return o.Name == s.Spec.PortainerAgent.PortainerRef.Name })
+	if i < 0 || services[i].Spec.Portainer == nil || services[i].Spec.GuestRef == nil {
+		return nil
+	}
+	var flows []flow
+	for _, f := range d.ends(services[i].Spec.GuestRef.Name) {
+		flows = append(flows, flow{From: f, To: at, Protocol: "tcp", Port: agentPort(s.Spec.PortainerAgent), Why: whyOf(s, "agent")})
+	}
+	return flows
+}
+
+// ends are a Guest of the Host, or the addresses of one of another Host.
+func (d declared) ends(guest string) []flowEnd {
+	if guestNamed(d.guests, guest) != nil {
+		return []flowEnd{{Guest: guest}}
+	}
+	var ends []flowEnd
+	if far := guestNamed(d.farGuests, guest); far != nil {
+		for _, address := range addressesOf(far) {
+			ends = append(ends, flowEnd{CIDR: address})
+		}
+	}
+	return ends
 }

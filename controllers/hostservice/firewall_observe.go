@@ -170,6 +170,8 @@ func (k *Kind) declaredFor(ctx context.Context, s *v1alpha1.HostService) (declar
 	for _, g := range guests.Items {
 		if g.Spec.HostRef.Name == d.host.Name {
 			d.guests, here[g.Name] = append(d.guests, g), true
+		} else {
+			d.farGuests = append(d.farGuests, g)
 		}
 	}
 	slices.SortFunc(d.guests, func(a, b v1alpha1.Guest) int { return cmp.Compare(a.Name, b.Name) })
@@ -180,6 +182,8 @@ func (k *Kind) declaredFor(ctx context.Context, s *v1alpha1.HostService) (declar
 	for _, o := range services.Items {
 		if o.Spec.HostRef != nil && o.Spec.HostRef.Name == d.host.Name || o.Spec.GuestRef != nil && here[o.Spec.GuestRef.Name] {
 			d.services = append(d.services, o)
+		} else {
+			d.farServices = append(d.farServices, o)
 		}
 	}
 	slices.SortFunc(d.services, func(a, b v1alpha1.HostService) int { return cmp.Compare(a.Name, b.Name) })

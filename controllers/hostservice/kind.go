@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: The Phoenix Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hostservice holds services on the nodes of a Host and in Guests: dnsmasq, NFS, and the Proxmox firewall.
+// Package hostservice holds services on the nodes of a Host and in Guests: dnsmasq, NFS, nginx, step-ca, Docker, Portainer and
+// its agents, and the Proxmox firewall.
 //
 // A service on a machine is a pure function from its spec, and from the Guests that it speaks of, to a state of that
 // machine (dnsmasq.go, nfs.go). The machine's driver observes it in one round trip, and plans and makes the difference.
@@ -36,6 +37,8 @@ type Config struct {
 	Mark func(host *v1alpha1.Host, guest *v1alpha1.Guest) string
 	// StepCA returns the authority at a URL, pinned by its roots.
 	StepCA func(url string, roots []*x509.Certificate) (Authority, error)
+	// Portainer returns the Portainer server at an address.
+	Portainer func(at PortainerAddress) (PortainerServer, error)
 	// Clock tells the time.
 	Clock clock.PassiveClock
 }
@@ -45,6 +48,7 @@ type Kind struct {
 	Config
 	handmade  handmade
 	firewalls firewallMemories
+	signIns   signIns
 	// session stands for this process on the nodes.
 	session string
 }
@@ -62,16 +66,22 @@ type Seen struct {
 	machine   *machineSeen
 	firewall  *firewallSeen
 	authority *authoritySeen
+	portainer *portainerSeen
+	agent     *agentSeen
 }
 
 // Refs says what a service refers to: what it is reached through, and, so that names, clients and places are those of
 // now, all Guests and HostServices.
 func (k *Kind) Refs(s *v1alpha1.HostService) []reconcile.Ref {
-	if s.Spec.Firewall != nil {
+	switch {
+	case s.Spec.Firewall != nil:
 		return k.firewallRefs(s)
-	}
-	if s.Spec.StepCA != nil {
+	case s.Spec.StepCA != nil:
 		return stepCARefs(s)
+	case s.Spec.Portainer != nil:
+		return portainerRefs(s)
+	case s.Spec.PortainerAgent != nil:
+		return agentRefs(s)
 	}
 	around := []reconcile.Ref{reconcile.Every("Guest"), reconcile.Every("HostService")}
 	if s.Spec.Nginx != nil {

@@ -49,26 +49,34 @@ func newPair(certificate, key []byte) (tlsPair, error) {
 func (k *Kind) pairsOf(ctx context.Context, s *v1alpha1.HostService) ([]tlsPair, error) {
 	var pairs []tlsPair
 	for _, server := range s.Spec.Nginx.Servers {
-		name, from, err := k.secretOf(ctx, s.Namespace, server)
+		pair, _, err := k.pairOf(ctx, s.Namespace, server)
 		if err != nil {
 			return nil, err
 		}
-		if name == "" {
-			pairs = append(pairs, tlsPair{problem: &leftOut{CertificateMissingReason, from + " is not there: declare it, or name another one"}})
-			continue
-		}
-		var secret corev1.Secret
-		err = k.Reader.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: name}, &secret)
-		if err != nil && !apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("read Secret/%s: %w", name, err)
-		}
-		if err != nil {
-			pairs = append(pairs, tlsPair{problem: &leftOut{CertificateMissingReason, from + " is not there: it must be a Secret of type kubernetes.io/tls"}})
-			continue
-		}
-		pairs = append(pairs, judgePair(secret.Data, from, k.Clock.Now()))
+		pairs = append(pairs, pair)
 	}
 	return pairs, nil
+}
+
+// pairOf reads what the Secret of a server holds, and the authorities by which it is verified; none: those that everybody
+// trusts.
+func (k *Kind) pairOf(ctx context.Context, namespace string, server v1alpha1.NginxServer) (pair tlsPair, authorities []byte, err error) {
+	name, from, err := k.secretOf(ctx, namespace, server)
+	if err != nil {
+		return tlsPair{}, nil, err
+	}
+	if name == "" {
+		return tlsPair{problem: &leftOut{CertificateMissingReason, from + " is not there: declare it, or name another one"}}, nil, nil
+	}
+	var secret corev1.Secret
+	err = k.Reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &secret)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return tlsPair{}, nil, fmt.Errorf("read Secret/%s: %w", name, err)
+	}
+	if err != nil {
+		return tlsPair{problem: &leftOut{CertificateMissingReason, from + " is not there: it must be a Secret of type kubernetes.io/tls"}}, nil, nil
+	}
+	return judgePair(secret.Data, from, k.Clock.Now()), secret.Data[bundleEntry], nil
 }
 
 // secretOf names the Secret of a server, and says what it is. A Certificate that is not there has none.

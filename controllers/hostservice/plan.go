@@ -24,6 +24,11 @@ func planMachine(s *v1alpha1.HostService, seen *machineSeen) []reconcile.Step {
 	if lines := seen.hand.inTheWay(adopts(s)); len(lines) > 0 {
 		steps = append(steps, notOwned(lines))
 	}
+	if seen.design.blocked != nil {
+		if err := seen.design.blocked(seen); err != nil {
+			return append(steps, inTheWay(reconcile.Stall(NotOwnedReason, err)))
+		}
+	}
 	want := seen.wants(s)
 	planned, err := machine.Plan(seen.owner, want, seen.seen, machine.PlanOptions{Adopt: adopts(s)})
 	if err != nil {

@@ -38,6 +38,8 @@ const (
 	ProbeFailedReason      = "ProbeFailed"
 	UnitFailedReason       = "UnitFailed"
 	InstallFailedReason    = "InstallFailed"
+	ImageFailedReason      = "ImageFailed" // an image could not be pulled or loaded
+	NoEngineReason         = "NoEngine"    // the machine has no Docker engine that answers
 )
 
 // Reasons of stalls on a machine: only a new spec helps.
@@ -76,6 +78,7 @@ var stepReasons = map[string]string{
 // for an observation.
 func machineFailure(step string, err error) error {
 	var (
+		image    *machine.ImageError
 		pending  *machine.PendingError
 		packages = step == InstallingReason || step == RemovingReason
 	)
@@ -100,6 +103,10 @@ func machineFailure(step string, err error) error {
 		return reconcile.Fail(UnitFailedReason, err)
 	case errors.As(err, new(*machine.JobError)):
 		return reconcile.Fail(InstallFailedReason, err)
+	case errors.As(err, &image) && image.NoEngine:
+		return reconcile.Fail(NoEngineReason, err)
+	case errors.As(err, &image):
+		return reconcile.Fail(ImageFailedReason, err)
 	case errors.As(err, new(*machine.UnsupportedError)):
 		return reconcile.Stall(UnsupportedReason, err)
 	case errors.As(err, new(*machine.ForeignError)):

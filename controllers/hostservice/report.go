@@ -16,6 +16,8 @@ import (
 // reportMachine writes what was seen of a service on a machine to its status.
 func reportMachine(s *v1alpha1.HostService, seen *machineSeen) []reconcile.Condition {
 	switch s.Status.Service = "dnsmasq"; {
+	case s.Spec.Docker != nil:
+		s.Status.Service = "docker"
 	case s.Spec.NFS != nil:
 		s.Status.Service = "nfs"
 	case s.Spec.Nginx != nil:
@@ -45,7 +47,7 @@ func (m *machineSeen) serving(s *v1alpha1.HostService) reconcile.Condition {
 	if s.Spec.Nginx != nil {
 		return m.gateway(s)
 	}
-	if s.Spec.Dnsmasq != nil || s.Spec.StepCA != nil {
+	if s.Spec.NFS == nil {
 		if failed := m.silent(); failed != "" {
 			c.Reason, c.Message = ProbeFailedReason, failed
 			return c
