@@ -39,10 +39,14 @@ func (w *World) ApplySamples(ctx context.Context, folder string) error {
 	})
 }
 
-// pointAtMirror puts the simulated step-ca where the samples download theirs, and its hash and its name into them.
+// pointAtMirror puts the simulated step-ca where the samples download theirs, and its hash and its name into them; and
+// archives of simulated images likewise.
 func (w *World) pointAtMirror(objects []*unstructured.Unstructured) error {
 	if w.mirror == nil {
 		return nil
+	}
+	if err := w.mirrorImages(objects); err != nil {
+		return err
 	}
 	_, tarball, sum, member := machine.StepCARelease()
 	for _, o := range objects {
@@ -56,6 +60,28 @@ func (w *World) pointAtMirror(objects []*unstructured.Unstructured) error {
 			return fmt.Errorf("point %s at the simulated step-ca: %w", o.GetName(), err)
 		}
 		w.mirror.Put(address, tarball)
+	}
+	return nil
+}
+
+// mirrorImages makes the archives of images that the samples name.
+func (w *World) mirrorImages(objects []*unstructured.Unstructured) error {
+	for _, o := range objects {
+		for _, block := range []string{"portainer", "portainerAgent"} {
+			image, there, err := unstructured.NestedMap(o.Object, "spec", block, "image")
+			archive, packed := image["archive"].(map[string]any)
+			if err != nil || !there || !packed {
+				continue // the API server says what is wrong with it
+			}
+			name, _ := image["name"].(string)
+			address, _ := archive["url"].(string)
+			body, sum := machine.ImageArchive(name, name)
+			archive["sha256"] = sum
+			if err := unstructured.SetNestedMap(o.Object, image, "spec", block, "image"); err != nil {
+				return fmt.Errorf("point %s at the simulated image %s: %w", o.GetName(), name, err)
+			}
+			w.mirror.Put(address, body)
+		}
 	}
 	return nil
 }

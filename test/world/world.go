@@ -43,7 +43,8 @@ type Options struct {
 	Dir string
 	// Manager is the path of the manager's binary.
 	Manager string
-	// Site says what the simulated Proxmox VE site is like. Without a Web its machines can download what the samples name.
+	// Site says what the simulated Proxmox VE site is like. Without a Web its machines can download what the samples name;
+	// without a Registry its Docker engines can pull it, see machine.DockerHub.
 	Site pve.Options
 	// Running is a site that runs already, such as a lab's: it is used in place of one of the world's own, and left as it is.
 	Running *pve.Server
@@ -123,6 +124,9 @@ func (w *World) startSite(ctx context.Context) error {
 	if w.opts.Site.Web == nil {
 		w.mirror = machine.NewMirror()
 		w.opts.Site.Web = w.mirror.Get
+	}
+	if w.opts.Site.Registry == nil {
+		w.opts.Site.Registry = machine.DockerHub()
 	}
 	var err error
 	if w.Site, err = pve.Start(ctx, w.opts.Site); err != nil {

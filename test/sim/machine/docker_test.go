@@ -6,9 +6,6 @@ package machine_test
 import (
 	"archive/tar"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -35,30 +32,15 @@ func engine(t *testing.T, o machine.Options) *machine.Machine {
 	return booted(t, o)
 }
 
-// saved is what docker save writes.
+// saved is what docker save writes, and the ID of what is in it.
 func saved(t *testing.T, tag, content string) (archive, id string) {
 	t.Helper()
-	config := `{"config":{"Entrypoint":["/app"],"Labels":{"content":"` + content + `"}},"created":"2026-01-01T00:00:00Z"}`
-	sum := sha256.Sum256([]byte(config))
-	id = hex.EncodeToString(sum[:])
-	manifest, err := json.Marshal([]any{map[string]any{"Config": id + ".json", "RepoTags": []string{tag}, "Layers": []string{"1/layer.tar"}}})
+	body, _ := machine.ImageArchive(tag, content)
+	header, err := tar.NewReader(bytes.NewReader(body)).Next()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	for _, file := range [][2]string{{id + ".json", config}, {"1/layer.tar", "a layer"}, {"manifest.json", string(manifest)}} {
-		if err := w.WriteHeader(&tar.Header{Name: file[0], Mode: 0o644, Size: int64(len(file[1]))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte(file[1])); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.String(), "sha256:" + id
+	return string(body), "sha256:" + strings.TrimSuffix(header.Name, ".json")
 }
 
 // ask asks a port of a machine.

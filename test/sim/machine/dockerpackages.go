@@ -4,6 +4,11 @@
 package machine
 
 import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"strings"
 
 	"github.com/phoenix-hypervisor/phoenix/test/sim/portainer"
@@ -72,6 +77,35 @@ func (m *Machine) dockerRelease() (version string, old bool) {
 		return version, false
 	}
 	return "20.10.24+dfsg1", true
+}
+
+// ImageArchive is what docker save writes of an image with one name, and its
+// SHA-256 in lower-case hex. Other content makes another image.
+func ImageArchive(name, content string) (archive []byte, sum string) {
+	config := must(json.Marshal(map[string]any{
+		"architecture": "amd64", "os": "linux", "created": "2026-01-01T00:00:00Z", "config": map[string]any{"Entrypoint": []string{"/app"}, "Labels": map[string]string{"content": content}},
+	}))
+	id := fmt.Sprintf("%x", sha256.Sum256(config))
+	manifest := must(json.Marshal([]any{map[string]any{"Config": id + ".json", "RepoTags": []string{name}, "Layers": []string{id + "/layer.tar"}}}))
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, file := range []struct {
+		name string
+		text []byte
+	}{{id + ".json", config}, {id + "/layer.tar", []byte(content)}, {"manifest.json", manifest}} {
+		_ = w.WriteHeader(&tar.Header{Name: file.name, Mode: 0o644, Size: int64(len(file.text))}) // a buffer takes all
+		_ = must(w.Write(file.text))
+	}
+	_ = w.Close() // a buffer takes all
+	return out.Bytes(), fmt.Sprintf("%x", sha256.Sum256(out.Bytes()))
+}
+
+// must is for what cannot fail.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 // DockerHub is a registry with what the reference site pulls: Portainer and its

@@ -140,7 +140,10 @@ func (s *Server) newInside(g *guest, w wish) *machine.Machine {
 	if w.agent {
 		installed = []string{"qemu-guest-agent"}
 	}
-	m := machine.New(machine.Options{Hostname: w.name, Network: s.network, Installed: installed, Container: g.kind == kindLXC, Web: s.opts.Web})
+	m := machine.New(machine.Options{
+		Hostname: w.name, Network: s.network, Installed: installed, Container: g.kind == kindLXC, Web: s.opts.Web,
+		Registry: s.opts.Registry, PortainerPatience: s.opts.PortainerPatience,
+	})
 	_ = m.WriteFile("/etc/resolv.conf", "nameserver 10.0.0.1\n", 0o644) // /etc is there
 	return m
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/phoenix-hypervisor/phoenix/test/sim/machine"
+	"github.com/phoenix-hypervisor/phoenix/test/sim/portainer"
 )
 
 // slowSite is how long a middling task (a clone) takes on a real site. The
@@ -58,6 +59,12 @@ type Options struct {
 	// Web answers what the site's machines fetch from outside of it, see
 	// machine.Mirror; default: there is no way out.
 	Web machine.Web
+	// Registry is what Docker engines of the site's machines pull from, see
+	// machine.DockerHub; nil: they reach none.
+	Registry *portainer.Registry
+	// PortainerPatience is how long a Portainer waits for its first administrator;
+	// default five minutes.
+	PortainerPatience time.Duration
 	// NoSSH leaves out the nodes' SSH doors.
 	NoSSH bool
 	// Listener, if set, serves the API first, instead of Listen; Resume listens
