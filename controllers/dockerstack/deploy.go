@@ -1,0 +1,217 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dockerstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/internal/portainer"
+	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
+)
+
+// deployment is what a job needs to know of a stack: the object itself belongs to the passes.
+type deployment struct {
+	*v1alpha1.DockerStack
+	place          place
+	project, owner string
+	adopt          bool
+	vault          vault
+	release        *release
+	// spoilt are containers that are removed before: those that compose would keep, and of services that are gone. They may
+	// have ports and names that the new ones need.
+	spoilt []string
+	hidden hidden
+	trial  string
+	why    []difference
+}
+
+// step is a step that a job takes.
+func (k *Kind) step(s *v1alpha1.DockerStack, seen *Seen, reason, message string, diffs []difference, run func(context.Context)) reconcile.Step {
+	of := job{reason: reason, message: message, place: seen.place.key(), limit: seen.place.jobs()}
+	name := nameOf(s)
+	of.run = func(ctx context.Context) {
+		defer k.memory.change(name, func(known *remembered) { known.after, known.file = k.sights.now(), fileSeen{} })
+		run(ctx)
+	}
+	return reconcile.Step{Reason: reason, Message: message, Changes: changesOf(diffs), Do: func(context.Context) error {
+		if !k.jobs.begin(name, of) {
+			return reconcile.Wait(BusyReason, busyFor, fmt.Errorf("waiting to %s: %d others are worked on in this environment", message, of.limit))
+		}
+		return reconcile.Wait(reason, jobFor, errors.New(message))
+	}}
+}
+
+// pullStep pulls images. If that does not succeed, all stays as it is.
+func (k *Kind) pullStep(s *v1alpha1.DockerStack, seen *Seen, names []string) reconcile.Step {
+	var diffs []difference
+	for _, name := range names {
+		diffs = append(diffs, difference{reason: NotDeployedReason, field: "image", to: name})
+	}
+	at, engine, hash, hide := nameOf(s), seen.place.engine, seen.target.hash, seen.hidden
+	message := fmt.Sprintf("pull %s for stack %s", strings.Join(names, ", "), seen.name())
+	return k.step(s, seen, PullingReason, message, diffs, func(ctx context.Context) {
+		for _, name := range names {
+			if err := engine.Pull(ctx, name); err != nil {
+				k.memory.tried(at, thePull, hash, k.Clock.Now(), &problem{reason: PullFailedReason, failure: true, err: hide.err(err)})
+				return
+			}
+		}
+		k.memory.change(at, func(known *remembered) {
+			known.pulled, known.pulledAt = hash, k.Clock.Now()
+			delete(known.tries, thePull)
+		})
+	})
+}
+
+// deployStep deploys the target.
+func (k *Kind) deployStep(s *v1alpha1.DockerStack, seen *Seen) reconcile.Step {
+	d := deployment{
+		DockerStack: s.DeepCopy(), place: seen.place, project: seen.project, owner: seen.owner, vault: seen.vault, release: seen.target,
+		adopt: s.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned, hidden: seen.hidden, trial: seen.trial(), why: seen.diffs,
+	}
+	for _, diff := range seen.diffs {
+		d.spoilt = append(d.spoilt, diff.spoilt...)
+	}
+	for _, c := range seen.orphans {
+		d.spoilt = append(d.spoilt, c.ID)
+	}
+	reason, message := RedeployingReason, fmt.Sprintf("deploy stack %s again: %s", seen.name(), said(seen.diffs))
+	switch {
+	case seen.isRefused():
+		reason, message = RollingBackReason, fmt.Sprintf("deploy what ran before of stack %s", seen.name())
+	case seen.diffs[0].reason == NotDeployedReason:
+		reason, message = DeployingReason, "deploy stack "+seen.name()
+	}
+	return k.step(s, seen, reason, message, seen.diffs, func(ctx context.Context) { k.deploy(ctx, d) })
+}
+
+// deploy deploys a release, and notes how that ended.
+func (k *Kind) deploy(ctx context.Context, d deployment) {
+	name := nameOf(d.DockerStack)
+	begun := k.Clock.Now()
+	err := k.send(ctx, &d, begun)
+	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+		return // the manager ends: the next one looks again
+	}
+	p := &problem{failure: true, reason: DeployFailedReason}
+	kind := portainer.KindOf(err)
+	switch {
+	case err == nil:
+		k.memory.change(name, func(known *remembered) { known.ended = begun })
+		p.reason = d.why[0].reason
+		p.err = fmt.Errorf("stack %s was deployed, and is again not as it should be: %s", d.project, said(d.why))
+	case kind == portainer.Failed || kind == portainer.Invalid:
+		k.refuse(ctx, &d, err)
+		p.err = d.hidden.err(err)
+	default:
+		if kind != portainer.Away && d.vault.Attempt != nil { // it did not begin
+			d.vault.Attempt = nil
+			k.note(ctx, &d)
+		}
+		if p.reason = reconcile.ReasonOf(err); p.reason == "" {
+			p.reason = reasonOf(kind)
+		}
+		p.err = d.hidden.err(err)
+	}
+	k.memory.tried(name, theDeployment, d.trial, k.Clock.Now(), p)
+}
+
+// reasonOf is the reason of an error of Portainer.
+func reasonOf(kind portainer.Kind) string {
+	switch kind {
+	case portainer.Away, portainer.Untrusted, portainer.Limited, portainer.Locked:
+		return PortainerAwayReason
+	case portainer.Unauthorized, portainer.Forbidden:
+		return UnauthorizedReason
+	}
+	return DeployFailedReason
+}
+
+// refuse notes that a release failed. What ran before with the same text and values is not to blame.
+func (k *Kind) refuse(ctx context.Context, d *deployment, err error) {
+	d.vault.Attempt = nil
+	if d.vault.good == nil || d.vault.good.hash != d.release.hash {
+		d.vault.Refused = &refused{Hash: d.release.hash, At: k.Clock.Now().UTC(), Why: d.hidden.err(err).Error()}
+	}
+	k.note(ctx, d)
+}
+
+// note writes the Secret at the end of a job. If that does not succeed, the deployment is taken for one that may go on.
+func (k *Kind) note(ctx context.Context, d *deployment) {
+	if err := k.write(ctx, d.DockerStack, d.vault); err != nil {
+		k.memory.change(nameOf(d.DockerStack), func(known *remembered) { known.ended = time.Time{} })
+	}
+}
+
+// send has Portainer deploy a release: only what is still ours, and after the Secret says so.
+func (k *Kind) send(ctx context.Context, d *deployment, begun time.Time) error {
+	if err := k.enter(ctx, &d.place, d.DockerStack, true); err != nil {
+		return err
+	}
+	there, err := k.lookAgain(ctx, d)
+	if err != nil {
+		return err
+	}
+	d.vault.Attempt, d.vault.Made = &attempt{Hash: d.release.hash, At: begun}, nil
+	if err := k.write(ctx, d.DockerStack, d.vault); err != nil {
+		d.vault.Attempt = nil
+		return err
+	}
+	if err := d.remove(ctx, there, d.spoilt); err != nil {
+		return err
+	}
+	env, plain := d.release.variables(d.owner), d.release.plain()
+	if there.record != nil {
+		return d.place.portainer.UpdateStack(ctx, there.record.ID, d.place.environmentID, portainer.StackChange{Text: d.release.text, Env: env, Plain: plain})
+	}
+	made := portainer.NewStack{Name: d.project, Text: d.release.text, Env: env, Plain: plain}
+	_, err = d.place.portainer.CreateStack(ctx, d.place.environmentID, made)
+	if portainer.KindOf(err) != portainer.Conflict || len(there.containers) == 0 {
+		return err
+	}
+	// A stack of another environment has the name, and Portainer takes containers of it for that one's: ours go first.
+	var all []string
+	for _, c := range there.containers {
+		all = append(all, c.ID)
+	}
+	if err := d.remove(ctx, there, all); err != nil {
+		return err
+	}
+	_, err = d.place.portainer.CreateStack(ctx, d.place.environmentID, made)
+	return err
+}
+
+// lookAgain reads the marks right before something is changed.
+func (k *Kind) lookAgain(ctx context.Context, d *deployment) (outside, error) {
+	all, err := look(ctx, d.place)
+	if err != nil {
+		return outside{}, err
+	}
+	there := outsideOf(all, d.project)
+	if there.record != nil && there.recordMark() == "" {
+		if there.text, err = d.place.portainer.StackFile(ctx, there.record.ID); err != nil {
+			return there, err
+		}
+	}
+	return there, there.notOurs(d.owner, d.project, d.adopt)
+}
+
+// remove removes containers that are still there.
+func (d *deployment) remove(ctx context.Context, there outside, ids []string) error {
+	for _, c := range there.containers {
+		if !slices.Contains(ids, c.ID) {
+			continue
+		}
+		if err := d.place.engine.Remove(ctx, c.ID); err != nil && portainer.KindOf(err) != portainer.NotFound {
+			return err
+		}
+	}
+	return nil
+}
