@@ -46,37 +46,54 @@ func (m *Machine) aptSources() ([]aptSource, error) {
 func parseSources(name, text string) ([]aptSource, error) {
 	var out []aptSource
 	for number, stanza := range strings.Split(strings.TrimSpace(text), "\n\n") {
-		fields, last := map[string]string{}, ""
-		for _, line := range lines(stanza) {
-			key, value, given := strings.Cut(line, ":")
-			switch {
-			case strings.HasPrefix(line, "#"), strings.TrimSpace(line) == "":
-			case line[0] == ' ' || line[0] == '\t':
-				fields[last] += "\n" + strings.TrimSpace(line)
-			case given:
-				last = strings.ToLower(key)
-				fields[last] = strings.TrimSpace(value)
-			default:
-				return nil, fmt.Errorf("Malformed stanza %d in source list %s (type)", number+1, name) //nolint:staticcheck // apt begins so
-			}
+		fields, ok := parseStanza(stanza)
+		if !ok {
+			return nil, fmt.Errorf("Malformed stanza %d in source list %s (type)", number+1, name) //nolint:staticcheck // apt begins so
 		}
 		if len(fields) == 0 || fields["enabled"] == "no" {
 			continue
 		}
-		for _, needed := range []string{"types", "uris", "suites"} {
-			if fields[needed] == "" {
-				word := map[string]string{"types": "type", "uris": "URI", "suites": "Suite"}[needed]
-				return nil, fmt.Errorf("Malformed entry %d in sources file %s (%s)", number+1, name, word) //nolint:staticcheck // apt begins so
-			}
-		}
-		if flat := strings.HasSuffix(fields["suites"], "/"); flat != (fields["components"] == "") {
-			return nil, fmt.Errorf("Malformed entry %d in sources file %s (Component)", number+1, name) //nolint:staticcheck // apt begins so
+		if missing := missingField(fields); missing != "" {
+			return nil, fmt.Errorf("Malformed entry %d in sources file %s (%s)", number+1, name, missing) //nolint:staticcheck // apt begins so
 		}
 		for _, uri := range strings.Fields(fields["uris"]) {
 			out = append(out, aptSource{uri, fields["suites"], fields["signed-by"]})
 		}
 	}
 	return out, nil
+}
+
+// parseStanza reads fields; lines that begin with a blank go on with the one before.
+func parseStanza(text string) (fields map[string]string, ok bool) {
+	fields = map[string]string{}
+	last := ""
+	for _, line := range lines(text) {
+		key, value, given := strings.Cut(line, ":")
+		switch {
+		case strings.HasPrefix(line, "#"), strings.TrimSpace(line) == "":
+		case line[0] == ' ' || line[0] == '\t':
+			fields[last] += "\n" + strings.TrimSpace(line)
+		case given:
+			last = strings.ToLower(key)
+			fields[last] = strings.TrimSpace(value)
+		default:
+			return nil, false
+		}
+	}
+	return fields, true
+}
+
+// missingField is what apt misses in a stanza, as it calls it.
+func missingField(fields map[string]string) string {
+	for _, needed := range [][2]string{{"types", "type"}, {"uris", "URI"}, {"suites", "Suite"}} {
+		if fields[needed[0]] == "" {
+			return needed[1]
+		}
+	}
+	if flat := strings.HasSuffix(fields["suites"], "/"); flat != (fields["components"] == "") {
+		return "Component"
+	}
+	return ""
 }
 
 // parseList reads lines such as deb [signed-by=KEY] URI SUITE COMPONENTS.

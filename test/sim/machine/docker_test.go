@@ -6,6 +6,7 @@ package machine_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -50,7 +51,7 @@ func ask(t *testing.T, m *machine.Machine, port int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) { return conn, nil }}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}}
 	answer, err := client.Get("http://machine/")
 	if err != nil {
 		return "", err

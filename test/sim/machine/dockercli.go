@@ -175,7 +175,7 @@ func (c *dockerCall) engine() (*dockerDaemon, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("Cannot connect to the Docker daemon at %s. Is the docker daemon running?", c.host) //nolint:staticcheck,revive // Docker says so
+	return nil, fmt.Errorf("Cannot connect to the Docker daemon at %s. Is the docker daemon running?", c.host) //nolint:staticcheck // Docker says so
 }
 
 // memory is the engine at the socket, for those who need nothing else of it.

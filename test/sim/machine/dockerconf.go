@@ -138,9 +138,27 @@ func judgeDockerOptions(set map[string]any, f flags, old bool) error {
 func (c dockerConfig) startable() error {
 	for name := range c.LogOpts {
 		if c.LogDriver == "json-file" && !slices.Contains(logOptions, name) {
-			return fmt.Errorf("failed to set log opts: unknown log opt '%s' for json-file log driver", name)
+			return fmt.Errorf("%s: unknown log opt '%s' for json-file log driver", "failed to set log opts", name)
 		}
 	}
+	if err := c.judgeMirrors(); err != nil {
+		return err
+	}
+	if err := c.judgePools(); err != nil {
+		return fmt.Errorf("Error initializing network controller: error obtaining controller instance: %w", err) //nolint:staticcheck // Docker says so
+	}
+	switch c.Storage {
+	case "", "overlay2", "vfs", "btrfs", "zfs", "fuse-overlayfs":
+	default:
+		return errors.New("error initializing graphdriver: driver not supported")
+	}
+	if !path.IsAbs(c.DataRoot) {
+		return fmt.Errorf("unable to get the full path to root %s", c.DataRoot)
+	}
+	return nil
+}
+
+func (c dockerConfig) judgeMirrors() error {
 	for _, mirror := range c.Mirrors {
 		at, err := url.Parse(mirror)
 		switch {
@@ -152,23 +170,18 @@ func (c dockerConfig) startable() error {
 			return fmt.Errorf("invalid mirror: path, query, or fragment at end of the URI %q", mirror)
 		}
 	}
+	return nil
+}
+
+func (c dockerConfig) judgePools() error {
 	for _, pool := range c.Pools {
-		const where = "Error initializing network controller: error obtaining controller instance: "
 		base, err := netip.ParsePrefix(pool.Base)
 		if err != nil {
-			return fmt.Errorf(where+"invalid base pool %q: invalid CIDR address: %s", pool.Base, pool.Base)
+			return fmt.Errorf("invalid base pool %q: invalid CIDR address: %s", pool.Base, pool.Base)
 		}
 		if pool.Size < base.Bits() {
-			return fmt.Errorf(where+"invalid pools size: %d", pool.Size)
+			return fmt.Errorf("invalid pools size: %d", pool.Size)
 		}
-	}
-	switch c.Storage {
-	case "", "overlay2", "vfs", "btrfs", "zfs", "fuse-overlayfs":
-	default:
-		return errors.New("error initializing graphdriver: driver not supported")
-	}
-	if !path.IsAbs(c.DataRoot) {
-		return fmt.Errorf("unable to get the full path to root %s", c.DataRoot)
 	}
 	return nil
 }

@@ -19,7 +19,6 @@ type dockerDaemon struct {
 	m      *Machine
 	engine *dockerEngine
 	flags  flags
-	log    func(string)
 	gone   chan struct{} // closed when it has ended
 
 	mu   sync.Mutex

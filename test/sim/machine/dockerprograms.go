@@ -167,7 +167,7 @@ func (e *dockerEngine) runServer(ctx context.Context, p portainer.Process) int {
 	select {
 	case <-ctx.Done():
 		_ = server.Close() // its database is written
-		<-ended
+		_ = <-ended        // it was asked to
 		return exitTerminated
 	case err := <-ended:
 		_ = server.Close() // it has ended
@@ -276,7 +276,7 @@ func (e *dockerEngine) runAgent(ctx context.Context, p portainer.Process) int {
 	select {
 	case <-ctx.Done():
 		_ = agent.Close() // it keeps nothing
-		<-ended
+		_ = <-ended       // it was asked to
 		return exitTerminated
 	case err := <-ended:
 		if errors.Is(err, http.ErrServerClosed) {

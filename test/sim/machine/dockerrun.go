@@ -95,7 +95,7 @@ func (c *dockerCall) spec() (portainer.Spec, error) {
 		s.Mounts = append(s.Mounts, mount)
 	}
 	if s.AutoRemove && s.Restart != "no" {
-		return s, errors.New("Conflicting options: --restart and --rm") //nolint:staticcheck,revive // Docker says so
+		return s, errors.New("Conflicting options: --restart and --rm") //nolint:staticcheck // Docker says so
 	}
 	return s, nil
 }
@@ -178,19 +178,19 @@ func parsePublish(text string) ([]portainer.Port, error) {
 	if len(parts) > 2 {
 		address = strings.Trim(strings.Join(parts[:len(parts)-2], ":"), "[]")
 		if net.ParseIP(address) == nil {
-			return nil, fmt.Errorf("Invalid ip address %s", address) //nolint:staticcheck,revive // Docker says so
+			return nil, fmt.Errorf("Invalid ip address %s", address) //nolint:staticcheck // Docker says so
 		}
 	}
 	first, last, ok := portRange(target)
 	if !ok {
-		return nil, fmt.Errorf("Invalid containerPort: %s", target) //nolint:staticcheck,revive // Docker says so
+		return nil, fmt.Errorf("Invalid containerPort: %s", target) //nolint:staticcheck // Docker says so
 	}
 	from, to, ok := portRange(published)
 	if !ok && published != "" || published != "" && to-from != last-first {
-		return nil, fmt.Errorf("Invalid hostPort: %s", published) //nolint:staticcheck,revive // Docker says so
+		return nil, fmt.Errorf("Invalid hostPort: %s", published) //nolint:staticcheck // Docker says so
 	}
 	if protocol != "tcp" && protocol != "udp" && protocol != "sctp" {
-		return nil, fmt.Errorf("Invalid proto: %s", protocol) //nolint:staticcheck,revive // Docker says so
+		return nil, fmt.Errorf("Invalid proto: %s", protocol) //nolint:staticcheck // Docker says so
 	}
 	var out []portainer.Port
 	for n := first; n <= last; n++ {

@@ -5,6 +5,7 @@ package machine
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -31,25 +32,14 @@ func (c *dockerCall) table(rows []row, columns []column) int {
 		}
 		return 0
 	case format == "" || format == "table":
-		var headings, fields []string
+		var above, fields []string
 		for _, one := range columns {
-			headings, fields = append(headings, one.heading), append(fields, "{{."+one.field+"}}")
+			above, fields = append(above, one.heading), append(fields, "{{."+one.field+"}}")
 		}
-		return c.columns(strings.Join(headings, "\t"), strings.Join(fields, "\t"), rows)
+		return c.columns(strings.Join(above, "\t"), strings.Join(fields, "\t"), rows)
 	case strings.HasPrefix(format, "table "):
 		format = strings.TrimPrefix(format, "table ")
-		headings := row{}
-		for _, one := range columns {
-			headings[one.field] = one.heading
-		}
-		for _, one := range rows {
-			for field := range one {
-				if headings[field] == "" {
-					headings[field] = strings.ToUpper(field)
-				}
-			}
-		}
-		head, err := fill(format, headings)
+		head, err := fill(format, headings(rows, columns))
 		if err != nil {
 			return c.badTemplate(err)
 		}
@@ -63,6 +53,20 @@ func (c *dockerCall) table(rows []row, columns []column) int {
 		c.Printf("%s\n", text)
 	}
 	return 0
+}
+
+// headings are what stands above the fields of a table.
+func headings(rows []row, columns []column) row {
+	out := row{}
+	for _, one := range rows {
+		for field := range one {
+			out[field] = strings.ToUpper(field)
+		}
+	}
+	for _, one := range columns {
+		out[one.field] = one.heading
+	}
+	return out
 }
 
 func (c *dockerCall) columns(head, format string, rows []row) int {
@@ -121,7 +125,7 @@ func render(format string, value []byte) (string, error) {
 	decoder := json.NewDecoder(strings.NewReader(string(value)))
 	decoder.UseNumber()
 	var with any
-	if err := decoder.Decode(&with); err != nil && err != io.EOF { //nolint:errorlint // the decoder's own
+	if err := decoder.Decode(&with); err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
 	return fill(format, with)
