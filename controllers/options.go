@@ -56,10 +56,13 @@ type Options struct {
 	// CertificateInterval is the time after which a Certificate in sync is looked at again, with jitter; when it is due for
 	// renewal, it is looked at in time. Default: 1 h.
 	CertificateInterval time.Duration
+	// DockerStackInterval is the time after which a DockerStack in sync is looked at again, with jitter: nothing tells of what
+	// changes in its environment. All stacks of an environment share what is read of it. Default: 1 min.
+	DockerStackInterval time.Duration
 	// Timing says how often sites are listed.
 	Timing site.Timing
-	// Dial opens connections to certificate authorities and Portainer servers, and to servers that are asked for their
-	// certificates. Nil: by ALL_PROXY and NO_PROXY, or directly.
+	// Dial opens connections to certificate authorities, Portainer servers and git repositories, and to servers that are
+	// asked for their certificates. Nil: by ALL_PROXY and NO_PROXY, or directly.
 	Dial Dial
 	// Logger of the manager and all it runs.
 	Logger logr.Logger
@@ -87,6 +90,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CertificateInterval <= 0 {
 		o.CertificateInterval = time.Hour
+	}
+	if o.DockerStackInterval <= 0 {
+		o.DockerStackInterval = time.Minute
 	}
 	if o.Dial == nil {
 		o.Dial = dialFromEnvironment()

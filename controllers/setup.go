@@ -38,11 +38,12 @@ const (
 // What the manager may do in the cluster; config/rbac/role.yaml is made from these lines.
 //
 // Secrets are read by name, and their metadata is watched, for which RBAC knows no privilege of its own. Those with the keys
-// of authorities are made and changed, and ConfigMaps with their roots; those of Certificates go with them.
+// of authorities are made and changed, and ConfigMaps with their roots; those of Certificates go with them. The metadata of
+// ConfigMaps is watched for DockerStacks.
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
-// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;patch;delete
-// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts;guests;hostservices;certificates,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts/status;guests/status;hostservices/status;certificates/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts;guests;hostservices;certificates;dockerstacks,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts/status;guests/status;hostservices/status;certificates/status;dockerstacks/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 //
 // Who may read /metrics is for the API server to say.
@@ -107,6 +108,10 @@ func (h *house) loops() error {
 	if err != nil {
 		return err
 	}
+	setUpDockerStacks, err := h.dockerStacks()
+	if err != nil {
+		return err
+	}
 
 	hostLoop := loop(h, "Host", hosts, newHost, h.opts.HostInterval)
 	guestLoop := loop(h, "Guest", guests, newGuest, h.opts.GuestInterval)
@@ -118,6 +123,7 @@ func (h *house) loops() error {
 		guestLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: h.opts.Concurrency, Outside: h.relay.guests}),
 		serviceLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4)}),
 		setUpCertificates(),
+		setUpDockerStacks(),
 		(&reconcile.Holds{Client: h.mgr.GetClient(), Graph: h.graph}).Setup(h.mgr),
 	)
 }
