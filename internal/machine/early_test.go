@@ -17,7 +17,7 @@ const aptSource = "/etc/apt/sources.list.d/app.sources"
 // sourced is a State with a package and the source that has it.
 func sourced(url string) State {
 	s := service("one")
-	s.Files = append(s.Files, File{Path: aptSource, Early: true, Replaces: true, Content: []byte("Types: deb\nURIs: " + url + "\n")})
+	s.Files = append(s.Files, File{Path: aptSource, Early: true, Replaces: true, Content: aptSourceOf(url)})
 	return s
 }
 
@@ -87,7 +87,7 @@ func TestPlanEarly(t *testing.T) {
 // before, although it knows the package from elsewhere.
 func TestEarly(t *testing.T) {
 	w := newWorld(t)
-	w.sh("mkdir -p /etc/apt/sources.list.d; echo theirs >" + aptSource + "; apt-get update")
+	w.sh("mkdir -p /etc/apt/sources.list.d; echo '# theirs' >" + aptSource + "; apt-get update")
 	want := sourced("https://mirror.lan/one")
 	release := w.sim.Hold("apt-get * update")
 	for n := 0; w.sim.Held() == 0; n++ {
@@ -109,7 +109,7 @@ func TestEarly(t *testing.T) {
 	w.quiet(two)
 	mend()
 	w.clear()
-	if got := w.sh("cat " + aptSource + "; ls /var/lib/phoenix 2>/dev/null"); got != "theirs\n" || w.sim.Packages()["app"] != "" {
+	if got := w.sh("cat " + aptSource + "; ls /var/lib/phoenix 2>/dev/null"); got != "# theirs\n" || w.sim.Packages()["app"] != "" {
 		t.Errorf("after the way back: %s, packages %v", got, w.sim.Packages())
 	}
 }
@@ -138,7 +138,7 @@ func TestEarlyAndNoPackage(t *testing.T) {
 	}
 	theirs := sourced("")
 	theirs.Files[4].Replaces = false
-	w.sh("mkdir -p /etc/apt/sources.list.d; echo theirs >" + aptSource)
+	w.sh("mkdir -p /etc/apt/sources.list.d; echo '# theirs' >" + aptSource)
 	var foreign *ForeignError
 	if _, err := w.pass(theirs, w.planner(theirs)); !errors.As(err, &foreign) {
 		t.Errorf("a source that is somebody's: %v", err)
@@ -155,7 +155,7 @@ func TestEarlyKilledAnywhere(t *testing.T) {
 			for n := 1; n < 100; n += 2 {
 				h := &hammer{}
 				w := newWorldAt(t, h.now)
-				w.sh("mkdir -p /etc/apt/sources.list.d; echo theirs >" + aptSource)
+				w.sh("mkdir -p /etc/apt/sources.list.d; echo '# theirs' >" + aptSource)
 				if later {
 					w.converge(sourced("https://mirror.lan/one"))
 					changed := service("three")
@@ -174,7 +174,7 @@ func TestEarlyKilledAnywhere(t *testing.T) {
 				w.quiet(want)
 				w.isAsWanted(name)
 				w.clear()
-				if got := w.sh("cat " + aptSource + "; ls -A /var/lib/phoenix 2>/dev/null"); got != "theirs\n" {
+				if got := w.sh("cat " + aptSource + "; ls -A /var/lib/phoenix 2>/dev/null"); got != "# theirs\n" {
 					t.Fatalf("killed at write %d, and in the end: %s", n, got)
 				}
 				if !struck {

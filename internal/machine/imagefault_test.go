@@ -70,7 +70,7 @@ func TestImageFails(t *testing.T) {
 				text = strings.ReplaceAll(text, "WANT", want.Images[0].Archive.SHA256)
 			}
 			for range 2 {
-				got := ""
+				var got string
 				if strings.HasPrefix(c.says, "download ") {
 					failed := until[*JobError](w, want)
 					got = strings.ReplaceAll(failed.Error(), failed.Unit, "UNIT")

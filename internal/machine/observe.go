@@ -321,8 +321,7 @@ func observeScript(owner Owner, want State) string {
 		s.line(`printf '@probe %%d %%d %%d\n' %d "$?" "$gotcode"`, i)
 		s.line(`printf '%%s' "$got" | tail -c 2000 | base64`)
 	}
-	s.line("echo @end")
-	s.line("exit 0")
+	s.line("echo @end; exit 0")
 	return s.String()
 }
 

@@ -150,7 +150,7 @@ func newWorld(t *testing.T, installed ...string) *world {
 func newWorldAt(t *testing.T, now func() time.Time, installed ...string) *world {
 	t.Helper()
 	web := sim.NewMirror()
-	s := sim.New(sim.Options{Hostname: "pve", Repository: appPackages(), Installed: installed, Clock: now, Web: web.Get})
+	s := sim.New(sim.Options{Hostname: "pve", Repository: appPackages(), Installed: installed, Clock: now, Web: web.Get, Registry: sim.DockerHub()})
 	d := &door{m: s}
 	w := &world{T: t, sim: s, door: d, m: New(d, Options{Clock: instant{}}), owner: "home/HostService/default/app", app: new(app), web: web}
 	s.Program("appd", w.app.run)
