@@ -145,7 +145,7 @@ func (c dockerConfig) startable() error {
 		return err
 	}
 	if err := c.judgePools(); err != nil {
-		return fmt.Errorf("Error initializing network controller: error obtaining controller instance: %w", err) //nolint:staticcheck // Docker says so
+		return fmt.Errorf("Error initializing network controller: error obtaining controller instance: %w", err)
 	}
 	switch c.Storage {
 	case "", "overlay2", "vfs", "btrfs", "zfs", "fuse-overlayfs":

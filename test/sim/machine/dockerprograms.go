@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"path"
 	"slices"
 	"strings"
@@ -153,27 +152,50 @@ func (e *dockerEngine) runServer(ctx context.Context, p portainer.Process) int {
 	}
 	l, done := e.door(c, 9443)
 	defer done()
-	e.mu.Lock()
-	e.servers[c.ID] = server
-	e.mu.Unlock()
-	defer func() {
-		e.mu.Lock()
-		delete(e.servers, c.ID)
-		e.mu.Unlock()
-	}()
+	defer known(e, e.servers, c.ID, server)()
 	say("INF", "starting HTTPS server | bind_address=:9443")
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	select {
-	case <-ctx.Done():
-		_ = server.Close() // its database is written
-		_ = <-ended        // it was asked to
-		return exitTerminated
-	case err := <-ended:
-		_ = server.Close() // it has ended
+	if err := serveUntil(ctx, server, l); err != nil {
 		say("FTL", err.Error())
 		return 1
 	}
+	return exitTerminated
+}
+
+// known notes a program that runs in a container, until it has ended.
+func known[T any](e *dockerEngine, list map[string]*T, id string, program *T) (ended func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list[id] = program
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(list, id)
+	}
+}
+
+// serving is a program that answers at a listener.
+type serving interface {
+	Serve(l net.Listener) error
+	Close() error
+}
+
+// serveUntil lets a program answer until it is asked to end, or ends by itself,
+// which is the error.
+func serveUntil(ctx context.Context, program serving, l net.Listener) error {
+	ended := make(chan error, 1)
+	go func() { ended <- program.Serve(l) }()
+	var err error
+	select {
+	case <-ctx.Done():
+		_ = program.Close() // what it has to keep is kept
+		err = <-ended
+	case err = <-ended:
+		_ = program.Close() // it has ended
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // serverOptions follow from the container of a server.
@@ -262,27 +284,11 @@ func (e *dockerEngine) runAgent(ctx context.Context, p portainer.Process) int {
 	}
 	l, done := e.door(c, 9001)
 	defer done()
-	e.mu.Lock()
-	e.agents[c.ID] = agent
-	e.mu.Unlock()
-	defer func() {
-		e.mu.Lock()
-		delete(e.agents, c.ID)
-		e.mu.Unlock()
-	}()
+	defer known(e, e.agents, c.ID, agent)()
 	say("INF", "starting Agent API server | api_version="+portainer.Version+" server_addr=0.0.0.0 server_port=9001")
-	ended := make(chan error, 1)
-	go func() { ended <- agent.Serve(l) }()
-	select {
-	case <-ctx.Done():
-		_ = agent.Close() // it keeps nothing
-		_ = <-ended       // it was asked to
-		return exitTerminated
-	case err := <-ended:
-		if errors.Is(err, http.ErrServerClosed) {
-			return exitTerminated
-		}
+	if err := serveUntil(ctx, agent, l); err != nil {
 		say("FTL", err.Error())
 		return 1
 	}
+	return exitTerminated
 }

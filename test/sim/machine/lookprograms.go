@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -293,22 +294,18 @@ func (f *finder) matches(name string, i Info) bool {
 	if f.empty && !f.isEmpty(name, i) || f.broken && !f.isBroken(name, i) {
 		return false
 	}
-	for _, pattern := range f.targets {
-		if i.Perm&fs.ModeSymlink == 0 || !glob(pattern).MatchString(i.Target) {
-			return false
-		}
-	}
-	for _, pattern := range f.names {
-		if hit, err := path.Match(pattern, path.Base(name)); err != nil || !hit {
-			return false
-		}
-	}
-	for _, pattern := range f.paths {
-		if !glob(pattern).MatchString(name) {
-			return false
-		}
-	}
-	return true
+	return f.named(name, i)
+}
+
+// named looks at what a file is called, and what a link leads to.
+func (f *finder) named(name string, i Info) bool {
+	link := i.Perm&fs.ModeSymlink != 0
+	return !slices.ContainsFunc(f.targets, func(pattern string) bool { return !link || !glob(pattern).MatchString(i.Target) }) &&
+		!slices.ContainsFunc(f.paths, func(pattern string) bool { return !glob(pattern).MatchString(name) }) &&
+		!slices.ContainsFunc(f.names, func(pattern string) bool {
+			hit, err := path.Match(pattern, path.Base(name))
+			return err != nil || !hit
+		})
 }
 
 func (f *finder) isEmpty(name string, i Info) bool {

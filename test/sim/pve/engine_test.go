@@ -34,7 +34,10 @@ func TestGuestsRunDocker(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) { return site.DialContext(ctx, network, address) },
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return site.DialContext(ctx, network, address)
+		},
 	}}
 	answers := func() string {
 		answer, err := client.Get("http://10.0.0.102:8081/")
