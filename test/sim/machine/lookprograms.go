@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -293,22 +294,19 @@ func (f *finder) matches(name string, i Info) bool {
 	if f.empty && !f.isEmpty(name, i) || f.broken && !f.isBroken(name, i) {
 		return false
 	}
-	for _, pattern := range f.targets {
-		if i.Perm&fs.ModeSymlink == 0 || !glob(pattern).MatchString(i.Target) {
-			return false
-		}
+	if len(f.targets) > 0 && kind != "l" || !allMatch(f.targets, i.Target) || !allMatch(f.paths, name) {
+		return false
 	}
 	for _, pattern := range f.names {
 		if hit, err := path.Match(pattern, path.Base(name)); err != nil || !hit {
 			return false
 		}
 	}
-	for _, pattern := range f.paths {
-		if !glob(pattern).MatchString(name) {
-			return false
-		}
-	}
 	return true
+}
+
+func allMatch(patterns []string, text string) bool {
+	return !slices.ContainsFunc(patterns, func(pattern string) bool { return !glob(pattern).MatchString(text) })
 }
 
 func (f *finder) isEmpty(name string, i Info) bool {
