@@ -162,13 +162,13 @@ func (k *Kind) ask(ctx context.Context, c *v1alpha1.Certificate, seen Seen, t ta
 	address := net.JoinHostPort(host, strconv.Itoa(int(cmp.Or(probe.Port, 443))))
 	chain, err := k.Served(ctx, address, name)
 	if err != nil {
-		d.also(&problem{reason: ProbeFailedReason, after: patience(c, seen.now), err: err})
+		d.also(&problem{reason: ProbeFailedReason, after: seen.patience(c), err: err})
 		return
 	}
 	d.served = stepca.Serial(chain[0])
 	d.served = d.served[:min(len(d.served), maxSerial)]
 	if !chain[0].Equal(seen.held().leaf()) {
-		d.also(&problem{reason: NotServedReason, after: patience(c, seen.now), err: fmt.Errorf(
+		d.also(&problem{reason: NotServedReason, after: seen.patience(c), err: fmt.Errorf(
 			"%s still serves certificate %s (%s) for %q, not %s", address, d.served, chain[0].Subject.CommonName, name, seen.held().serial())})
 	}
 }
@@ -199,7 +199,14 @@ func serverName(c *v1alpha1.Certificate, probe *v1alpha1.CertificateProbe) strin
 	return ""
 }
 
-// patience is how long a server is left alone that does not show the certificate: as long as it has not done so yet.
+// patience is how long a server is left alone that does not show the certificate: as long as it has not done so yet. Each
+// certificate begins anew: one of a short life would be over before the server is asked again.
+func (s Seen) patience(c *v1alpha1.Certificate) time.Duration {
+	since := s.now.Sub(s.held().marks.At)
+	return max(firstWait, min(since, patience(c, s.now)))
+}
+
+// patience is how long a delivery is left alone that did not succeed: as long as it has not done so yet.
 func patience(c *v1alpha1.Certificate, now time.Time) time.Duration {
 	delivered := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.DeliveredCondition)
 	if delivered == nil || delivered.Status == "True" {

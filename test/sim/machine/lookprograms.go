@@ -294,18 +294,19 @@ func (f *finder) matches(name string, i Info) bool {
 	if f.empty && !f.isEmpty(name, i) || f.broken && !f.isBroken(name, i) {
 		return false
 	}
-	return f.named(name, i)
+	if len(f.targets) > 0 && kind != "l" || !allMatch(f.targets, i.Target) || !allMatch(f.paths, name) {
+		return false
+	}
+	for _, pattern := range f.names {
+		if hit, err := path.Match(pattern, path.Base(name)); err != nil || !hit {
+			return false
+		}
+	}
+	return true
 }
 
-// named looks at what a file is called, and what a link leads to.
-func (f *finder) named(name string, i Info) bool {
-	link := i.Perm&fs.ModeSymlink != 0
-	return !slices.ContainsFunc(f.targets, func(pattern string) bool { return !link || !glob(pattern).MatchString(i.Target) }) &&
-		!slices.ContainsFunc(f.paths, func(pattern string) bool { return !glob(pattern).MatchString(name) }) &&
-		!slices.ContainsFunc(f.names, func(pattern string) bool {
-			hit, err := path.Match(pattern, path.Base(name))
-			return err != nil || !hit
-		})
+func allMatch(patterns []string, text string) bool {
+	return !slices.ContainsFunc(patterns, func(pattern string) bool { return !glob(pattern).MatchString(text) })
 }
 
 func (f *finder) isEmpty(name string, i Info) bool {
