@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -183,4 +185,30 @@ func TestDockerAway(t *testing.T) {
 		{"who stops it is told", "systemctl stop docker", "", "", "Warning: Stopping docker.service, but it can still be activated by:\n  docker.socket\n", 0},
 		{"version again", "docker version -f '{{.Server.Version}} {{.Client.Version}}'; docker --version", "", "20.10.24+dfsg1 20.10.24+dfsg1\nDocker version 20.10.24+dfsg1, build 297e128\n", "", 0},
 	})
+}
+
+// TestDockerIsKeptInside names files of the computer that runs the simulator
+// wherever docker takes a path, and finds a canary there unharmed and unseen.
+func TestDockerIsKeptInside(t *testing.T) {
+	dir := t.TempDir()
+	canary := filepath.Join(dir, "canary")
+	if err := os.WriteFile(canary, []byte("TWEET=1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := engine(t, machine.Options{})
+	for _, line := range []string{
+		"docker load -i CANARY", "docker load < CANARY", "docker run --rm --env-file CANARY nginx:1.27", "docker run -d --name a -v CANARY:/x -v DIR/made:/y -v DIR/data:/data -p 9443:9443 portainer/portainer-ce:2.23.0",
+		"docker run -d -v CANARY:/x portainer/portainer-ce:2.23.0 --sslcert /x --sslkey /x", "dockerd --validate --config-file CANARY", "docker -H unix://DIR/docker.sock ps",
+		"echo '{\"data-root\": \"DIR/root\"}' > /etc/docker/daemon.json; systemctl restart docker; docker pull -q nginx:1.27; docker volume ls",
+	} {
+		line = strings.NewReplacer("CANARY", canary, "DIR", dir).Replace(line)
+		if stdout, stderr, _ := run(t, m, line, ""); strings.Contains(stdout+stderr, "TWEET") {
+			t.Errorf("%s shows the canary: %s%s", line, stdout, stderr)
+		}
+	}
+	left, err := os.ReadDir(dir)
+	text, bad := os.ReadFile(canary)
+	if err != nil || bad != nil || len(left) != 1 || string(text) != "TWEET=1\n" {
+		t.Errorf("the canary's folder: %v %q %v %v", left, text, err, bad)
+	}
 }

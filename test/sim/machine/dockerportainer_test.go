@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/phoenix-hypervisor/phoenix/test/sim/machine"
+	"github.com/phoenix-hypervisor/phoenix/test/sim/portainer"
 )
 
 const serverUnit = `[Unit]
@@ -257,7 +258,7 @@ func TestPortainerCertificate(t *testing.T) {
 }
 
 func TestPortainerWithoutAdministrator(t *testing.T) {
-	m, root := server(t, machine.Options{PortainerPatience: 100 * time.Millisecond})
+	m, root := server(t, machine.Options{Portainer: func(o *portainer.Options) { o.AdminWait = 100 * time.Millisecond }})
 	wait(t, "systemd to start it again", func() bool { return strings.TrimSpace(must(t, m, "systemctl show -P NRestarts portainer")) > "1" })
 	if log := must(t, m, "journalctl -u portainer -o cat"); !strings.Contains(log, "No administrator account was created in time") {
 		t.Errorf("journal:\n%s", log)

@@ -201,7 +201,7 @@ func serveUntil(ctx context.Context, program serving, l net.Listener) error {
 // serverOptions follow from the container of a server.
 func (e *dockerEngine) serverOptions(c portainer.Container) (portainer.Options, error) {
 	m := e.machine()
-	o := portainer.Options{AgentSecret: secretOf(c), AdminWait: m.opts.PortainerPatience, Clock: m.now, Engine: e.ownEngine(c)}
+	o := portainer.Options{AgentSecret: secretOf(c), Clock: m.now, Engine: e.ownEngine(c)}
 	o.Dial = func(ctx context.Context, _, address string) (net.Conn, error) {
 		host, port, ok := splitPort(address)
 		if !ok {
@@ -225,6 +225,9 @@ func (e *dockerEngine) serverOptions(c portainer.Container) (portainer.Options, 
 			return o, fmt.Errorf("failed opening store | error=\"open %s/portainer.db: %s\"", f.last("data", "/data"), reason(syscall.ENOENT))
 		}
 		o.Store = machineStore{e, path.Join(folder, "portainer.db")}
+	}
+	if m.opts.Portainer != nil {
+		m.opts.Portainer(&o)
 	}
 	return o, nil
 }

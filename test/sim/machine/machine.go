@@ -44,9 +44,9 @@ type Options struct {
 	// Registry is what docker pull asks, whatever the name of the registry; nil: none
 	// can be reached. See DockerHub.
 	Registry *portainer.Registry
-	// PortainerPatience is how long a Portainer server waits for its first
-	// administrator; default five minutes of real time.
-	PortainerPatience time.Duration
+	// Portainer changes what the Portainer servers of the machine's containers are
+	// like, such as how long they wait for an administrator; nil: nothing.
+	Portainer func(*portainer.Options)
 }
 
 // Machine is a Debian machine in memory. Its methods may be called at any time,

@@ -142,7 +142,7 @@ func (s *Server) newInside(g *guest, w wish) *machine.Machine {
 	}
 	m := machine.New(machine.Options{
 		Hostname: w.name, Network: s.network, Installed: installed, Container: g.kind == kindLXC, Web: s.opts.Web,
-		Registry: s.opts.Registry, PortainerPatience: s.opts.PortainerPatience,
+		Registry: s.opts.Registry, Portainer: s.opts.Portainer,
 	})
 	_ = m.WriteFile("/etc/resolv.conf", "nameserver 10.0.0.1\n", 0o644) // /etc is there
 	return m

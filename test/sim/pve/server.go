@@ -62,9 +62,8 @@ type Options struct {
 	// Registry is what Docker engines of the site's machines pull from, see
 	// machine.DockerHub; nil: they reach none.
 	Registry *portainer.Registry
-	// PortainerPatience is how long a Portainer waits for its first administrator;
-	// default five minutes.
-	PortainerPatience time.Duration
+	// Portainer changes what Portainer servers of the site are like; nil: nothing.
+	Portainer func(*portainer.Options)
 	// NoSSH leaves out the nodes' SSH doors.
 	NoSSH bool
 	// Listener, if set, serves the API first, instead of Listen; Resume listens
