@@ -5,6 +5,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/phoenix-hypervisor/phoenix/test/lab/image"
 	"github.com/phoenix-hypervisor/phoenix/test/lab/registry"
 )
 
@@ -26,12 +28,11 @@ type Image struct {
 	ID, Digest string
 }
 
-// The images of the lab. ComposeImage has the real program, for root's socket of the engine; the others hold programs of this
-// repository, WhoamiImage and NewWhoamiImage the same one.
+// The images of the lab. All hold programs of this repository, WhoamiImage and NewWhoamiImage the same one; PortainerImage has
+// the real /docker-compose beside its own.
 const (
 	PortainerImage = "portainer/portainer-ce:2.23.0"
 	AgentImage     = "portainer/agent:2.23.0"
-	ComposeImage   = "docker/compose-bin:v2.40.3"
 	WhoamiImage    = "traefik/whoami:v1.10"
 	NewWhoamiImage = "traefik/whoami:v1.11"
 )
@@ -73,39 +74,46 @@ func (l *Lab) LoadImage(ctx context.Context, vmid int, name string) error {
 
 // addImages says how the images are made.
 func (l *Lab) addImages() {
-	portainer, whoami := l.program("./test/sim/cmd/portainer-sim"), l.program("./test/lab/whoami")
+	portainer, whoami := l.program(image.Portainer), l.program(image.Whoami)
 	tmp := map[string]fs.FileMode{"tmp": 0o777 | fs.ModeSticky}
 	l.addImage(PortainerImage, "portainer", portainer, registry.Spec{
 		Files: map[string]string{"docker-compose": l.images.Compose}, Dirs: tmp, Ports: []string{"8000/tcp", "9443/tcp"},
 	})
 	l.addImage(AgentImage, "agent", portainer, registry.Spec{Dirs: tmp, Ports: []string{"9001/tcp"}})
-	l.addImage(ComposeImage, "docker-compose", func() (string, error) { return l.images.Compose, nil }, registry.Spec{Dirs: tmp})
 	for _, name := range []string{WhoamiImage, NewWhoamiImage} {
 		l.addImage(name, "whoami", whoami, registry.Spec{Ports: []string{"80/tcp"}})
 	}
 }
 
 // program compiles a program of the checkout, once.
-func (l *Lab) program(pkg string) (build func() (string, error)) {
+func (l *Lab) program(pkg string) (compile func() (string, error)) {
 	return sync.OnceValues(func() (string, error) {
 		path := filepath.Join(l.dir, "programs", filepath.Base(pkg))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return "", err
-		}
-		return path, buildProgram(l.ctx, l.options.Root, pkg, path)
+		return path, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), image.Compile(l.ctx, l.options.Root, pkg, path))
 	})
 }
 
 // addImage adds an image that runs one program, which is the file of the given name in it.
-func (l *Lab) addImage(name, file string, build func() (string, error), s registry.Spec) {
-	l.registry.Add(name, func(context.Context) (*registry.Image, error) {
-		path, err := build()
+func (l *Lab) addImage(name, file string, compile func() (string, error), s registry.Spec) {
+	s.Entrypoint, s.Labels = []string{"/" + file}, map[string]string{"org.opencontainers.image.ref.name": name}
+	pack := func() (*registry.Image, error) {
+		path, err := compile()
 		if err != nil {
 			return nil, err
 		}
 		files := map[string]string{file: path}
 		maps.Copy(files, s.Files)
-		s.Files, s.Entrypoint, s.Labels = files, []string{"/" + file}, map[string]string{"org.opencontainers.image.ref.name": name}
-		return registry.Pack(filepath.Join(l.dir, "images", strings.NewReplacer("/", "-", ":", "-").Replace(name)), name, s)
+		spec := s
+		spec.Files = files
+		return registry.Pack(filepath.Join(l.dir, "images", strings.NewReplacer("/", "-", ":", "-").Replace(name)), name, spec)
+	}
+	l.registry.Add(name, func(context.Context) (i *registry.Image, err error) {
+		done := make(chan struct{})
+		l.running.Go(func() { // the lab does not end while this writes in its folder
+			defer close(done)
+			i, err = pack()
+		})
+		<-done
+		return i, err
 	})
 }

@@ -133,7 +133,7 @@ func (l *Lab) start(ctx context.Context) error {
 	}
 	var shim errgroup.Group // it is needed last
 	shim.Go(func() error {
-		return buildProgram(ctx, l.options.Root, "./test/lab/shim", l.hostFolder("tools", "shim"))
+		return image.Compile(ctx, l.options.Root, image.Shim, l.hostFolder("tools", "shim"))
 	})
 	err := errors.Join(l.startHost(ctx), shim.Wait())
 	if err != nil {

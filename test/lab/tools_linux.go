@@ -6,10 +6,8 @@ package lab
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,26 +20,6 @@ import (
 var programs = []string{
 	"usr/bin/lxc-attach", "usr/bin/pvesh", "usr/bin/pveversion", "usr/sbin/ha-manager", "usr/sbin/pct", "usr/sbin/pve-firewall",
 	"usr/sbin/pvesm", "usr/sbin/qm",
-}
-
-// buildProgram builds a program of the checkout for machines; static, as their libraries may be others.
-func buildProgram(ctx context.Context, root, pkg, path string) error {
-	env := append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly")
-	out, err := os.CreateTemp(filepath.Dir(path), "build-*.log")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = errors.Join(out.Close(), os.Remove(out.Name())) }() // it goes with the lab at the latest
-	// Without a word on its commit a program changes with its sources alone.
-	exit, err := stream(ctx, nil, out, out, env, "go", "-C", root, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, pkg)
-	if err == nil && exit != 0 {
-		text, _ := os.ReadFile(out.Name()) // it only explains
-		err = fmt.Errorf("exit %d: %s", exit, text)
-	}
-	if err != nil {
-		return fmt.Errorf("build %s: %w", pkg, err)
-	}
-	return nil
 }
 
 // serveTools answers the host's programs until the listener is closed.

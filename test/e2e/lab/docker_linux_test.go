@@ -46,7 +46,10 @@ func TestEngine(t *testing.T) {
 	id := inside(t, vmid, "docker", "run", "-d", "-p", "8080:80", "--restart", "always", "--cpus", "0.5", "--memory", "64m", who.Name)
 	answers := func() error { return answered(t.Context(), 153, "10.0.0.161", 8080, "Hostname: "+id[:12]) }
 	until(t, "the container's port answers from another guest", answers)
-	compose(t, vmid, next)
+	deployByPortainer(t, vmid, "10.0.0.161", next)
+	until(t, "a stack of Portainer's answers from another guest", func() error {
+		return answered(t.Context(), 153, "10.0.0.161", 8082, "Name: from-portainer")
+	})
 	if err := errors.Join(api.task("POST", path+"/status/stop", nil), api.task("POST", path+"/status/start", nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -92,19 +95,6 @@ func loadAndPull(t *testing.T, vmid int) (who, next lab.Image) {
 		t.Errorf("an image that there is not was pulled: %v, %+v", err, r)
 	}
 	return who, next
-}
-
-// compose deploys a stack with Docker Compose, and waits until it is healthy.
-func compose(t *testing.T, vmid int, next lab.Image) {
-	t.Helper()
-	text := "services:\n  web:\n    image: " + next.Name + "\n    ports: ['8081:80']\n    environment: {WHOAMI_NAME: from-compose}\n" +
-		"    healthcheck: {test: [CMD, /whoami, -check], interval: 1s}\n"
-	r, err := site.ExecInput(t.Context(), vmid, strings.NewReader(text), "docker", "run", "-i", "--rm", "-v", "/var/run/docker.sock:/var/run/docker.sock",
-		lab.ComposeImage, "-p", "stack", "-f", "-", "up", "-d", "--wait")
-	if err != nil || r.Exit != 0 {
-		t.Fatalf("deploy a stack: %v, %+v", err, r)
-	}
-	until(t, "the stack's port answers from another guest", func() error { return answered(t.Context(), 153, "10.0.0.161", 8081, "Name: from-compose") })
 }
 
 // answered says whether a web server answers a guest with this line.

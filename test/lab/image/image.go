@@ -126,7 +126,10 @@ func Build(ctx context.Context, checkout string, progress io.Writer) (Images, er
 			return Images{}, err
 		}
 	}
-	err = errors.Join(stepCA.build(ctx, artifacts(folder), progress), buildCompose(ctx, checkout, artifacts(folder), progress))
+	err = errors.Join(
+		stepCA.build(ctx, artifacts(folder), progress), buildCompose(ctx, checkout, artifacts(folder), progress),
+		compileAll(ctx, checkout, progress),
+	)
 	if err != nil {
 		return Images{}, err
 	}
