@@ -39,7 +39,7 @@ func (a attached) Run(ctx context.Context, argv []string, stdin []byte) (Result,
 	// lxc-attach exits 1 when it cannot get in, as many commands do; then it
 	// speaks and nothing else does.
 	if result.ExitCode != 0 && len(result.Stdout) == 0 && bytes.HasPrefix(result.Stderr, complaint) {
-		return Result{}, Away(fmt.Errorf("run %s in container %d: %s", argv[0], a.vmid, tail(string(result.Stderr), 300)))
+		return Result{}, Away(fmt.Errorf("run %s in container %d: %s", argv[0], a.vmid, oneLine(string(result.Stderr))))
 	}
 	return result, nil
 }
