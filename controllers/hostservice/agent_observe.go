@@ -139,7 +139,7 @@ func (k *Kind) assembleAgent(ctx context.Context, seen *agentSeen, server *v1alp
 	}
 	seen.parts.secret = chomped(secret.Data[agentSecretEntry])
 	if err := checkAgentSecret(seen.parts.secret); err != nil {
-		return reconcile.Fail(SecretInvalidReason, fmt.Errorf("Secret %s: %w", secret.Name, err))
+		return reconcile.Fail(SecretInvalidReason, fmt.Errorf("use Secret %s: %w", secret.Name, err))
 	}
 	older, younger, err := k.siblings(ctx, s, t)
 	if err != nil {

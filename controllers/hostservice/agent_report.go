@@ -30,7 +30,7 @@ func reportAgent(s *v1alpha1.HostService, seen *agentSeen) []reconcile.Condition
 	if seen.asked {
 		status.EnvironmentID = 0
 		if seen.ours != nil {
-			status.EnvironmentID = int32(seen.ours.ID) //nolint:gosec // Portainer counts from 1
+			status.EnvironmentID = int32(seen.ours.ID)
 		}
 	}
 	return []reconcile.Condition{seen.machine.serving(s), seen.registered()}

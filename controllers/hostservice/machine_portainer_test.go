@@ -148,6 +148,31 @@ func TestFleetIsPutBack(t *testing.T) {
 		w.settle()
 		w.still()
 	})
+	t.Run("certificate lost", func(t *testing.T) {
+		data := w.secret("portainer-tls").Data
+		if err := w.client.Delete(t.Context(), w.secret("portainer-tls")); err != nil {
+			t.Fatal(err)
+		}
+		s := w.until("main", "False CertificateMissing", "what the machine has is served on")
+		if got := svcCondition(s, v1alpha1.ServingCondition); !strings.HasPrefix(got, "True ") {
+			t.Errorf("Serving is %q", got)
+		}
+		w.write("portainer-tls", data)
+		w.settle()
+		w.still()
+	})
+	t.Run("other secret of agents", func(t *testing.T) {
+		s := w.secret("main-agent")
+		s.Data["secret"] = []byte("chosen-by-hand")
+		if err := w.client.Update(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		w.settle()
+		if got := w.on(fleetBox, "cat /etc/portainer-agent-drphoenix/agent.env"); got != "AGENT_SECRET=chosen-by-hand\n" {
+			t.Errorf("the agent has %q", got)
+		}
+		w.still()
+	})
 	t.Run("locked", func(t *testing.T) {
 		started := w.machines[fleetServer].Unit("portainer-main.service").Invocation
 		w.locked = true

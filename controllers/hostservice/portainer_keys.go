@@ -110,9 +110,9 @@ func (r *keyring) readAdmin(secret *corev1.Secret) {
 	r.admin = credentials{chomped(secret.Data[usernameEntry]), chomped(secret.Data[passwordEntry])}
 	switch {
 	case strings.TrimSpace(r.admin.username) == "":
-		r.adminProblem = fmt.Errorf("Secret %s has no %s: put the administrator's name into it", secret.Name, usernameEntry)
+		r.adminProblem = fmt.Errorf("use Secret %s: it has no %s: put the administrator's name into it", secret.Name, usernameEntry)
 	case len(r.admin.password) < minPassword:
-		r.adminProblem = fmt.Errorf("Secret %s has no %s of at least %d characters: put one into it", secret.Name, passwordEntry, minPassword)
+		r.adminProblem = fmt.Errorf("use Secret %s: it has no %s of at least %d characters: put one into it", secret.Name, passwordEntry, minPassword)
 	}
 }
 

@@ -200,7 +200,7 @@ func (seen *portainerSeen) complaint() error {
 		return reconcile.Fail(SecretInvalidReason, seen.keys.adminProblem)
 	case !seen.keys.adminThere && (seen.accepted || seen.hasAdmin != nil && *seen.hasAdmin):
 		return reconcile.Fail(AdminSecretMissingReason, fmt.Errorf(
-			"Secret %s with the administrator's name and password is not there: make it with %s and %s; who lost the password sets one in Portainer",
+			"read Secret %s with the administrator's name and password: it is not there: make it with %s and %s; who lost the password sets one in Portainer",
 			name, usernameEntry, passwordEntry))
 	case !seen.keys.adminThere && seen.s.Spec.Portainer.AdminSecretRef != nil:
 		return reconcile.Fail(AdminSecretMissingReason, fmt.Errorf("adminSecretRef: Secret %s is not there: make it with %s and %s", name, usernameEntry, passwordEntry))

@@ -35,11 +35,11 @@ func TestPortainerSteps(t *testing.T) {
 		"own name": {reason: "whoever is named in the Secret is made", bare: true, given: func(st *serverStage) { st.putAdmin("root", goodPassword+"\n") }, did: []string{"MakingAgentSecret", "InitialisingAdmin", "MakingAPIKey"}, serving: "True Answering"},
 		"short password": {
 			reason: "Portainer takes no short one, and the server is not started for it", bare: true,
-			given: func(st *serverStage) { st.putAdmin("root", "short"); st.stopped = true }, outcome: "SecretInvalid: Secret main-admin has no password of at least 12",
+			given: func(st *serverStage) { st.putAdmin("root", "short"); st.stopped = true }, outcome: "SecretInvalid: use Secret main-admin: it has no password of at least 12",
 		},
 		"no user": {
 			reason: "nobody can sign in without a name", bare: true,
-			given: func(st *serverStage) { st.putAdmin("", goodPassword); st.stopped = true }, outcome: "SecretInvalid: Secret main-admin has no username",
+			given: func(st *serverStage) { st.putAdmin("", goodPassword); st.stopped = true }, outcome: "SecretInvalid: use Secret main-admin: it has no username",
 		},
 		"named Secret away": {
 			reason: "a Secret that somebody names is not made, and the server not started without", bare: true,
@@ -81,7 +81,7 @@ func TestPortainerSteps(t *testing.T) {
 			given: func(st *serverStage) {
 				st.server.made, st.server.admin = true, credentials{"admin", "what nobody knows"}
 			},
-			did: []string{"MakingAgentSecret"}, outcome: "AdminSecretMissing: Secret main-admin", serving: "False APIKeyRefused",
+			did: []string{"MakingAgentSecret"}, outcome: "AdminSecretMissing: read Secret main-admin", serving: "False APIKeyRefused",
 		},
 		"old backup": {
 			reason: "the server was restored: another key is made, and those that nobody knows go", given: func(st *serverStage) {
