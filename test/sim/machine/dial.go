@@ -9,12 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"syscall"
-
-	"google.golang.org/grpc/test/bufconn"
 )
-
-// inFlight is how much a connection holds that its other end has not read yet.
-const inFlight = 64 << 10
 
 // Dial connects to a TCP port of the machine, as somebody on its network does:
 // EHOSTUNREACH when the machine is off, ECONNREFUSED when nothing listens there.
@@ -41,16 +36,14 @@ func (m *Machine) dial(ctx context.Context, from netip.Addr, port int) (net.Conn
 	if l == nil || private {
 		return nil, refused(syscall.ECONNREFUSED)
 	}
-	inner, err := l.DialContext(ctx)
+	conn, err := l.dial(ctx, netip.AddrPortFrom(from, uint16(m.pids.Add(1)%28000+32768)), netip.AddrPortFrom(to, uint16(port)))
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, refused(ctx.Err())
 		}
 		return nil, refused(syscall.ECONNREFUSED) // it closed meanwhile
 	}
-	return &wire{
-		Conn: inner, local: netip.AddrPortFrom(from, uint16(m.pids.Add(1)%28000+32768)), remote: netip.AddrPortFrom(to, uint16(port)),
-	}, nil
+	return conn, nil
 }
 
 // dialHost connects to a port of a machine by name or address, as a program of
@@ -67,17 +60,9 @@ func (m *Machine) dialHost(ctx context.Context, host string, port int) (net.Conn
 	return at.dial(ctx, m.source(addresses[0]), port)
 }
 
-// wire is a connection that knows its ends.
-type wire struct {
-	net.Conn
-	local, remote netip.AddrPort
-}
-
-// LocalAddr implements net.Conn.
-func (w *wire) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(w.local) }
-
-// RemoteAddr implements net.Conn.
-func (w *wire) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(w.remote) }
+// Listen takes a port of the machine for a program of a test; EADDRINUSE when
+// another one has it. Close gives it back.
+func (m *Machine) Listen(port int) (net.Listener, error) { return m.listen(port) }
 
 // listen takes a port of the machine; EADDRINUSE when another program has it.
 func (m *Machine) listen(port int) (net.Listener, error) {
@@ -86,40 +71,30 @@ func (m *Machine) listen(port int) (net.Listener, error) {
 	if m.ports[port] != nil {
 		return nil, syscall.EADDRINUSE
 	}
-	l := bufconn.Listen(inFlight)
+	l := newSocket()
 	m.ports[port] = l
-	return &door{Listener: l, m: m, port: port}, nil
+	return &door{socket: l, m: m, number: port}, nil
 }
 
 // door is a port that is given back when it is closed.
 type door struct {
-	*bufconn.Listener
-	m    *Machine
-	port int
+	*socket
+	m      *Machine
+	number int
 }
 
 // Close implements net.Listener.
 func (d *door) Close() error {
 	d.m.mu.Lock()
-	if d.m.ports[d.port] == d.Listener {
-		delete(d.m.ports, d.port)
+	if d.m.ports[d.number] == d.socket {
+		delete(d.m.ports, d.number)
 	}
 	d.m.mu.Unlock()
-	return d.Listener.Close()
-}
-
-// Accept implements net.Listener.
-func (d *door) Accept() (net.Conn, error) {
-	inner, err := d.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(d.port))
-	return &wire{Conn: inner, local: nobody, remote: nobody}, nil
+	return d.socket.Close()
 }
 
 // Addr implements net.Listener.
-func (d *door) Addr() net.Addr { return &net.TCPAddr{Port: d.port} }
+func (d *door) Addr() net.Addr { return &net.TCPAddr{Port: d.number} }
 
 // splitPort reads ADDRESS:PORT, :PORT or PORT.
 func splitPort(text string) (host string, port int, ok bool) {

@@ -15,8 +15,6 @@ import (
 	"strings"
 	"syscall"
 
-	"google.golang.org/grpc/test/bufconn"
-
 	"github.com/phoenix-hypervisor/phoenix/test/sim/portainer"
 )
 
@@ -90,7 +88,7 @@ func (e *dockerEngine) door(c portainer.Container, target int) (l net.Listener, 
 		}
 	}
 	if len(found) == 0 {
-		hidden := bufconn.Listen(inFlight)
+		hidden := newSocket()
 		return hidden, func() { _ = hidden.Close() } // it may be closed
 	}
 	for _, other := range found[1:] {

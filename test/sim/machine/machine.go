@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc/test/bufconn"
-
 	"github.com/phoenix-hypervisor/phoenix/test/sim/portainer"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/stepca"
 )
@@ -74,11 +72,11 @@ type Machine struct {
 	addresses []netip.Addr
 	added     map[string]Program
 	packages  map[string]*installed
-	ports     map[int]*bufconn.Listener // that programs listen on
-	lists     bool                      // apt-get update has run
-	docker    *dockerEngine             // that it runs, or ran last
-	private   map[int]*bufconn.Listener // ports that nobody else reaches
-	origins   []string                  // the sources that it asked, beside Debian's
+	ports     map[int]*socket // that programs listen on
+	lists     bool            // apt-get update has run
+	docker    *dockerEngine   // that it runs, or ran last
+	private   map[int]*socket // ports that nobody else reaches
+	origins   []string        // the sources that it asked, beside Debian's
 	commands  []Command
 	booted    bool
 	bootID    string
@@ -112,7 +110,7 @@ func New(o Options) *Machine {
 	}
 	m := &Machine{
 		opts: o, base: basePrograms(), net: o.Network, hostname: o.Hostname,
-		added: map[string]Program{}, packages: map[string]*installed{}, ports: map[int]*bufconn.Listener{}, private: map[int]*bufconn.Listener{},
+		added: map[string]Program{}, packages: map[string]*installed{}, ports: map[int]*socket{}, private: map[int]*socket{},
 	}
 	m.pids.Store(400)
 	m.disk = newTree(m.now)
