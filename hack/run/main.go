@@ -126,7 +126,7 @@ func converge(ctx context.Context, w *world.World, timeout time.Duration) error 
 		}
 		if world.AllReady(states) {
 			fmt.Printf("\nall %d objects are Ready after %.1f s\n\n", len(states), time.Since(began).Seconds())
-			return printTables(ctx, w, "hosts", "guests", "hostservices", "certificates")
+			return printTables(ctx, w, "hosts", "guests", "hostservices", "certificates", "dockerstacks")
 		}
 		select {
 		case <-tick.C:
