@@ -53,6 +53,7 @@ func (d Deployment) parse(ctx context.Context) (*parsed, error) {
 	}, func(o *loader.Options) {
 		o.SetProjectName(d.Project, true)
 		o.SkipResolveEnvironment, o.SkipResolveLabels = true, true // they read files, and an engine in memory has none
+		o.ResourceLoaders = []loader.ResourceLoader{noFiles{}}
 		o.Profiles = strings.FieldsFunc(values["COMPOSE_PROFILES"], func(r rune) bool { return r == ',' })
 	})
 	if err != nil {
@@ -66,6 +67,17 @@ func (d Deployment) parse(ctx context.Context) (*parsed, error) {
 	}
 	return &parsed{Project: project, dir: d.dir()}, nil
 }
+
+// noFiles is what include and extends find on the disk of an engine in memory: nothing, rather than this computer's files.
+type noFiles struct{}
+
+func (noFiles) Accept(string) bool { return true }
+
+func (noFiles) Load(_ context.Context, name string) (string, error) {
+	return "", fmt.Errorf("stat %s: no such file or directory", name)
+}
+
+func (noFiles) Dir(name string) string { return path.Dir(name) }
 
 // dir is where the compose file is said to be.
 func (d Deployment) dir() string {

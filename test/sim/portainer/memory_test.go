@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -234,5 +236,25 @@ func TestConfigsAndStackEnv(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"/etc/c": "a $ one"}, c.Files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+// TestNoFileOfThisComputer has compose texts name a file that is there: an engine in memory does not see it.
+func TestNoFileOfThisComputer(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "compose.yaml")
+	if err := os.WriteFile(file, []byte("services: {web: {image: from-the-disk}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"include": "include: [" + file + "]\nservices: {api: {image: api}}",
+		"extends": "services: {api: {extends: {file: " + file + ", service: web}}}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := portainer.NewMemory(portainer.MemoryOptions{Images: map[string]string{"from-the-disk": "", "api": ""}})
+			_, err := m.Deploy(t.Context(), portainer.Deployment{Project: "shop", Text: text})
+			if err == nil || !strings.Contains(err.Error(), "no such file or directory") || len(m.Containers()) > 0 {
+				t.Errorf("it read the file: %v, %d containers", err, len(m.Containers()))
+			}
+		})
 	}
 }
