@@ -5,6 +5,7 @@ package dockerstack
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,26 +67,8 @@ func (seen *Seen) recordDifferences(r *release) []difference {
 	if seen.outside.text != r.text && !compose.Same(seen.outside.text, r.text) {
 		all = append(all, difference{reason: text, field: "compose", from: brief(key, "text", seen.outside.text), to: brief(key, "text", r.text)})
 	}
-	there, wanted := map[string]string{}, map[string]string{}
-	for _, v := range record.Env {
-		there[v.Name] = v.Value
-	}
-	for _, v := range r.variables(seen.owner) {
-		wanted[v.Name] = v.Value
-	}
-	for _, name := range slices.Sorted(keysOf(there, wanted)) {
-		from, had := there[name]
-		to, has := wanted[name]
-		if had == has && from == to {
-			continue
-		}
-		d := difference{reason: values, field: "env[" + name + "]"}
-		if had {
-			d.from = brief(key, "value", from)
-		}
-		if has {
-			d.to = brief(key, "value", to)
-		}
+	for _, d := range envDifferences(key, record.Env, r.variables(seen.owner)) {
+		d.reason = values
 		all = append(all, d)
 	}
 	if !record.Active {
@@ -94,19 +77,27 @@ func (seen *Seen) recordDifferences(r *release) []difference {
 	return all
 }
 
-// keysOf are the keys of some maps, each once.
-func keysOf(maps ...map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		been := map[string]bool{}
-		for _, m := range maps {
-			for name := range m {
-				if !been[name] && !yield(name) {
-					return
-				}
-				been[name] = true
+// envDifferences compares values, and shows hashes of them.
+func envDifferences(key []byte, there, wanted []portainer.Variable) []difference {
+	byName := map[string]*difference{}
+	note := func(all []portainer.Variable, side func(*difference) *string) {
+		for _, v := range all {
+			if byName[v.Name] == nil {
+				byName[v.Name] = &difference{field: "env[" + v.Name + "]"}
 			}
+			*side(byName[v.Name]) = digest(key, v.Value)
 		}
 	}
+	note(there, func(d *difference) *string { return &d.from })
+	note(wanted, func(d *difference) *string { return &d.to })
+	var all []difference
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		if d := *byName[name]; d.from != d.to {
+			d.from, d.to = clip(d.from, briefLength), clip(d.to, briefLength)
+			all = append(all, d)
+		}
+	}
+	return all
 }
 
 // serviceDifferences compares the containers of a service.

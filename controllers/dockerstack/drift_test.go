@@ -163,6 +163,21 @@ func TestDrift(t *testing.T) {
 	}
 }
 
+// TestStoppedAgain has a container stopped again and again: each time it comes back at once.
+func TestStoppedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.declare("blog", nil)
+	w.ready("blog")
+	for range 8 {
+		w.sleep(time.Minute)
+		w.must(w.engines["drphoenix"].Stop(w.Context(), w.container("drphoenix", "blog", "web").ID, 0))
+		w.sleep(time.Second * 3)
+		w.step("blog")
+		w.step("blog")
+		w.says(w.get("blog"), "Ready", "True InSync")
+	}
+}
+
 // TestSpurious changes how the text is written, and not what it means.
 func TestSpurious(t *testing.T) {
 	cases := map[string]string{
@@ -283,7 +298,12 @@ func TestSourcesMissing(t *testing.T) {
 			w.pass("blog")
 			s := w.get("blog")
 			w.says(s, "Ready", c.want, c.says...)
-			w.says(s, "Deployed", c.want, c.says...)
+			deployed := c.want
+			if strings.Contains(deployed, "EnvironmentMissing") {
+				deployed = strings.Replace(deployed, "False", "Unknown", 1)
+				w.says(s, "Healthy", deployed, c.says...)
+			}
+			w.says(s, "Deployed", deployed, c.says...)
 			if stalled := condition(s, v1alpha1.StalledCondition) != "none"; stalled != c.stalled {
 				t.Errorf("%s: stalled is %v", c.reason, stalled)
 			}
@@ -547,7 +567,7 @@ func TestLostStatus(t *testing.T) {
 	again.delete(again.secret("blog-stack"))
 	again.create(secretOf("blog-stack", map[string]string{"mine": "mine"}))
 	again.pass("blog")
-	again.says(again.get("blog"), "Ready", "False NotOwned", "Secret/blog-stack is there already")
+	again.says(again.get("blog"), "Ready", "False NotOwned", "Secret/blog-stack: it is there already")
 	want(again, "entries", len(again.secret("blog-stack").Data), 1)
 }
 

@@ -323,6 +323,67 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestCut loses the connection while a deployment is asked for: it may go on, so that it is not asked for again at once.
+func TestCut(t *testing.T) {
+	w := newWorld(t)
+	w.declare("blog", nil)
+	w.ready("blog")
+	w.text("blog", strings.Replace(blog, "hello", "bye", 1))
+	w.server.Fail("PUT", "/stacks/*", 1, sim.Fault{Cut: true})
+	w.server.ForgetRequests()
+	w.step("blog")
+	for range 5 {
+		w.sleep(20 * time.Second)
+		w.step("blog")
+		w.says(w.get("blog"), "Ready", "False Deploying", "may still go on")
+	}
+	want(w, "calls", w.writes(), []string{"PUT /stacks/1"})
+	w.sleep(20 * time.Second)
+	w.ready("blog")
+	want(w, "calls", w.writes(), []string{"PUT /stacks/1", "PUT /stacks/1"})
+}
+
+// TestOtherCompose has Portainer come with a compose that reckons otherwise what containers are made of.
+func TestOtherCompose(t *testing.T) {
+	w := newWorld(t)
+	w.declare("blog", nil)
+	w.ready("blog")
+	edit(w, &corev1.Secret{}, "blog-stack", func(s *corev1.Secret) {
+		notes := string(s.Data["notes.json"])
+		made := w.container("drphoenix", "blog", "web").Labels["com.docker.compose.config-hash"]
+		if !strings.Contains(notes, made) {
+			t.Fatalf("%s is not in %s", made, notes)
+		}
+		s.Data["notes.json"] = []byte(strings.ReplaceAll(notes, made, "by another reckoning"))
+	})
+	w.server.ForgetRequests()
+	w.ready("blog")
+	want(w, "calls", w.writes(), []string{"PUT /stacks/1"})
+	w.quiet("blog")
+}
+
+// TestSameSecond changes a stack in the very second in which it was made: Portainer's record bears the same time.
+func TestSameSecond(t *testing.T) {
+	w := newWorld(t)
+	soon := func() {
+		w.Helper()
+		for range 6 {
+			w.step("blog")
+			if strings.HasPrefix(condition(w.get("blog"), "Ready"), "True InSync") {
+				return
+			}
+		}
+		w.Fatalf("blog is %q", condition(w.get("blog"), "Ready"))
+	}
+	w.declare("blog", nil)
+	soon()
+	w.server.ForgetRequests()
+	w.text("blog", strings.Replace(blog, "hello", "bye", 1))
+	soon()
+	want(w, "calls", w.writes(), []string{"PUT /stacks/1"})
+	w.quiet("blog")
+}
+
 // TestShutDown ends a manager in the middle of a deployment: it waits for nothing, and the next one looks again.
 func TestShutDown(t *testing.T) {
 	w := newWorld(t)

@@ -145,15 +145,22 @@ func (k *Kind) Next(s *v1alpha1.DockerStack) time.Time {
 func (k *Kind) Refs(s *v1alpha1.DockerStack) []reconcile.Ref {
 	var refs []reconcile.Ref
 	if agent := s.Spec.Environment.AgentRef; agent != nil {
-		refs = append(refs, reconcile.Hard("HostService", agent.Name, v1alpha1.RegisteredCondition))
+		refs = append(refs, seenThrough(agent.Name, v1alpha1.RegisteredCondition))
 	}
 	if server := s.Spec.Environment.PortainerRef; server != nil {
-		refs = append(refs, reconcile.Hard("HostService", server.Name, v1alpha1.ServingCondition))
+		refs = append(refs, seenThrough(server.Name, v1alpha1.ServingCondition))
 	}
 	for _, named := range sourcesOf(s) {
 		refs = append(refs, reconcile.Soft(named.kind, named.name))
 	}
 	return refs
+}
+
+// seenThrough is a hard reference to a HostService without which nothing can be said of the stack.
+func seenThrough(service, condition string) reconcile.Ref {
+	ref := reconcile.Hard("HostService", service, condition)
+	ref.Blinds = true
+	return ref
 }
 
 // nameOf is the object's name, as the memory has it.

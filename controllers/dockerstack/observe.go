@@ -7,11 +7,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
-
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/internal/portainer"
@@ -77,7 +74,7 @@ func (k *Kind) Observe(ctx context.Context, s *v1alpha1.DockerStack) (Seen, erro
 // around reads what is there, whatever the spec asks for.
 func (k *Kind) around(ctx context.Context, s *v1alpha1.DockerStack, seen *Seen) (err error) {
 	if s.DeletionTimestamp.IsZero() {
-		if err := k.taken(ctx, s); err != nil {
+		if err := cmp.Or(tooLong(seen.project), k.taken(ctx, s)); err != nil {
 			return err
 		}
 	}
@@ -191,14 +188,19 @@ func (k *Kind) lookAtImages(ctx context.Context, s *v1alpha1.DockerStack, seen *
 	}
 	k.memory.change(nameOf(s), func(known *remembered) {
 		for _, c := range seen.outside.containers {
-			for _, name := range names {
-				if seen.images[name] == c.ImageID {
-					known.images[imageKey(name, c)] = true
-				}
-			}
+			known.keep(names, seen.images, c)
 		}
 	})
 	return nil
+}
+
+// keep remembers the names of a container's image.
+func (known *remembered) keep(names []string, images map[string]string, c portainer.Container) {
+	for _, name := range names {
+		if images[name] == c.ImageID {
+			known.images[imageKey(name, c)] = true
+		}
+	}
 }
 
 func (r *release) imageNames() []string {
@@ -237,61 +239,4 @@ func (k *Kind) lookBack(ctx context.Context, s *v1alpha1.DockerStack, seen *Seen
 	}
 	seen.volumes = slices.DeleteFunc(seen.volumes, func(v portainer.Volume) bool { return !slices.Contains(s.Spec.DeleteVolumes, v.Short) })
 	return nil
-}
-
-// taken names an older DockerStack of the same project in the same environment.
-func (k *Kind) taken(ctx context.Context, s *v1alpha1.DockerStack) error {
-	var list v1alpha1.DockerStackList
-	project := projectOf(s)
-	err := k.Client.List(ctx, &list, client.InNamespace(s.Namespace), client.MatchingFields{ByProject: project},
-		client.DisableReadYourWritesConsistency) // nothing that we write counts here, and to wait for all of it takes long
-	if err != nil {
-		return fmt.Errorf("list DockerStacks of project %s: %w", project, err)
-	}
-	for i := range list.Items {
-		other := &list.Items[i]
-		if other.Name == s.Name || !older(other, s) {
-			continue
-		}
-		same, err := k.together(ctx, other, s)
-		if err != nil {
-			return err
-		}
-		if same {
-			return reconcile.Stall(ProjectTakenReason, fmt.Errorf("project %s: DockerStack/%s has it in this environment, and is older: set another project", project, other.Name))
-		}
-	}
-	return nil
-}
-
-// older orders DockerStacks by age, those of one second by name.
-func older(a, b *v1alpha1.DockerStack) bool {
-	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name)) < 0
-}
-
-// together says whether two stacks run in one environment, however they name it.
-func (k *Kind) together(ctx context.Context, a, b *v1alpha1.DockerStack) (bool, error) {
-	serverA, roomA, err := k.roomOf(ctx, a)
-	if err != nil {
-		return false, err
-	}
-	serverB, roomB, err := k.roomOf(ctx, b)
-	return serverA == serverB && roomA == roomB && roomA != "", err
-}
-
-// roomOf names the server and the environment of a stack, without asking the server.
-func (k *Kind) roomOf(ctx context.Context, s *v1alpha1.DockerStack) (server, room string, err error) {
-	e := s.Spec.Environment
-	if e.AgentRef == nil {
-		return e.PortainerRef.Name, e.Name, nil
-	}
-	var agent v1alpha1.HostService
-	err = k.Client.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: e.AgentRef.Name}, &agent)
-	if client.IgnoreNotFound(err) != nil {
-		return "", "", fmt.Errorf("read HostService/%s: %w", e.AgentRef.Name, err)
-	}
-	if err != nil || agent.Spec.PortainerAgent == nil {
-		return "", "", nil
-	}
-	return agent.Spec.PortainerAgent.PortainerRef.Name, cmp.Or(agent.Spec.PortainerAgent.Environment, agent.Name), nil
 }

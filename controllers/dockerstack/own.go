@@ -88,14 +88,14 @@ func (o outside) notOurs(owner, project string, adopt bool) error {
 			return reconcile.Stall(NotOwnedReason, fmt.Errorf("project %s is of %s: set another project, or remove it there", project, mark))
 		}
 	}
-	if adopt || o.recordMark() == owner { // what runs under our record is ours, whatever was made of its text
+	if adopt {
 		return nil
 	}
 	if o.record != nil && !o.ours(owner) {
 		return reconcile.Stall(NotOwnedReason, fmt.Errorf(
 			"stack %s (%d) is there already and not ours: delete it, or set adoptionPolicy: IfUnowned to have it taken over", project, o.record.ID))
 	}
-	for _, c := range o.containers {
+	for _, c := range o.containers { // what runs under our record is ours, whatever was made of its text
 		if o.record == nil && c.Labels[compose.OwnerLabel] == "" {
 			return reconcile.Stall(NotOwnedReason, fmt.Errorf(
 				"container %s-%s-%d of project %s is there already and not ours: remove it, or set adoptionPolicy: IfUnowned to have it taken over",

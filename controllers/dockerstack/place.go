@@ -72,41 +72,44 @@ func (k *Kind) placeOf(ctx context.Context, s *v1alpha1.DockerStack) (place, err
 
 // find reads the objects of the place.
 func (k *Kind) find(ctx context.Context, s *v1alpha1.DockerStack) (p place, err error) {
-	server, guest := "", ""
+	var server string
 	switch e := s.Spec.Environment; {
 	case e.AgentRef != nil:
-		p.agent = &v1alpha1.HostService{}
-		if err := k.read(ctx, s, "HostService", e.AgentRef.Name, p.agent, &p); err != nil || p.gone != "" {
+		if p.agent, err = k.service(ctx, s, e.AgentRef.Name, &p); err != nil || p.gone != "" {
 			return p, err
 		}
 		if p.agent.Spec.PortainerAgent == nil {
 			return p, wrongService(e.AgentRef.Name, "portainerAgent")
 		}
-		server, guest = p.agent.Spec.PortainerAgent.PortainerRef.Name, guestOf(p.agent)
+		server = p.agent.Spec.PortainerAgent.PortainerRef.Name
+		if err := k.machine(ctx, s, p.agent, &p); err != nil || p.gone != "" {
+			return p, err
+		}
 	case e.PortainerRef != nil:
 		server = e.PortainerRef.Name
 	}
-	p.service = &v1alpha1.HostService{}
-	if err := k.read(ctx, s, "HostService", server, p.service, &p); err != nil || p.gone != "" {
+	if p.service, err = k.service(ctx, s, server, &p); err != nil || p.gone != "" {
 		return p, err
 	}
 	if p.service.Spec.Portainer == nil {
 		return p, wrongService(server, "portainer")
 	}
-	for _, name := range []string{guest, guestOf(p.service)} {
-		if name == "" {
-			continue
-		}
-		var g v1alpha1.Guest
-		if err := k.read(ctx, s, "Guest", name, &g, &p); err != nil || p.gone != "" {
-			return p, err
-		}
-		p.host = &v1alpha1.Host{}
-		if err := k.read(ctx, s, "Host", g.Spec.HostRef.Name, p.host, &p); err != nil || p.gone != "" {
-			return p, err
-		}
+	return p, k.machine(ctx, s, p.service, &p)
+}
+
+func (k *Kind) service(ctx context.Context, s *v1alpha1.DockerStack, name string, p *place) (*v1alpha1.HostService, error) {
+	var found v1alpha1.HostService
+	return &found, k.read(ctx, s, "HostService", name, &found, p)
+}
+
+// machine reads the Guest that a service runs in, and its Host.
+func (k *Kind) machine(ctx context.Context, s *v1alpha1.DockerStack, service *v1alpha1.HostService, p *place) error {
+	var g v1alpha1.Guest
+	if err := k.read(ctx, s, "Guest", guestOf(service), &g, p); err != nil || p.gone != "" {
+		return err
 	}
-	return p, nil
+	p.host = &v1alpha1.Host{}
+	return k.read(ctx, s, "Host", g.Spec.HostRef.Name, p.host, p)
 }
 
 func guestOf(s *v1alpha1.HostService) string {
@@ -165,7 +168,7 @@ func (k *Kind) open(ctx context.Context, p *place, s *v1alpha1.DockerStack) erro
 		return nil
 	}
 	if len(key.Data[keyEntry]) == 0 {
-		return reconcile.Wait(SourceMissingReason, environmentFor, fmt.Errorf(
+		return reconcile.Wait(v1alpha1.DependencyReason, environmentFor, fmt.Errorf(
 			"waiting for entry %s of Secret/%s, which HostService/%s makes", keyEntry, status.APIKeySecret, name))
 	}
 	p.access = Access{URL: status.URL, ServerName: status.ServerName, CABundle: status.CABundle, Key: secret.Secret(key.Data[keyEntry])}

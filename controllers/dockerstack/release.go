@@ -113,7 +113,10 @@ func digest(key []byte, parts ...string) string {
 }
 
 // brief is a short keyed hash, for plans.
-func brief(key []byte, what, text string) string { return what + ":" + digest(key, text)[:8] }
+func brief(key []byte, what, text string) string { return what + ":" + digest(key, text)[:briefLength] }
+
+// briefLength is how much of a hash is in plans.
+const briefLength = 8
 
 // quoted is a text as it is within quotation marks.
 func quoted(text string) string {

@@ -25,17 +25,28 @@ const (
 	maxImage, maxState = 512, 32
 )
 
-// refusals are reasons of Observe that are said by the condition Deployed, too.
-var refusals = []string{NotOwnedReason, ProjectTakenReason, InvalidReason, WrongServiceReason, SourceMissingReason, EnvironmentMissingReason, GitFailedReason}
+// refusals are reasons of Observe that say that what is there was not made of the spec.
+var refusals = []string{NotOwnedReason, ProjectTakenReason, InvalidReason, WrongServiceReason, SourceMissingReason}
+
+// blindness are reasons of Observe that leave what is there unknown.
+var blindness = []string{EnvironmentMissingReason, GitFailedReason}
 
 // Report writes what was seen to the status.
 func (k *Kind) Report(s *v1alpha1.DockerStack, seen Seen) []reconcile.Condition {
-	s.Status.Project = seen.project
+	if s.Status.Project = seen.project; len(seen.project) > maxProject {
+		s.Status.Project = ""
+	}
 	switch reason := reconcile.ReasonOf(seen.refusal); {
 	case seen.job != nil && slices.Contains([]string{DeployingReason, RedeployingReason, RollingBackReason}, seen.job.reason):
 		return []reconcile.Condition{deployedNot(seen.job.reason, seen.job.message)}
-	case seen.refusal != nil && slices.Contains(refusals, reason):
+	case slices.Contains(refusals, reason):
 		return []reconcile.Condition{deployedNot(reason, seen.refusal.Error())}
+	case slices.Contains(blindness, reason):
+		unknown := deployedNot(reason, seen.refusal.Error())
+		unknown.Status = metav1.ConditionUnknown
+		same := unknown
+		same.Type = v1alpha1.HealthyCondition
+		return []reconcile.Condition{unknown, same}
 	case !seen.known || seen.gone != "":
 		return nil
 	}

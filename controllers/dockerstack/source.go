@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -84,26 +85,7 @@ func (r *reader) of(ctx context.Context, n named) (map[string][]byte, error) {
 	if had, ok := r.read[n]; ok {
 		return had, nil
 	}
-	var data map[string][]byte
-	var err error
-	at := types.NamespacedName{Namespace: r.namespace, Name: n.name}
-	if n.kind == "Secret" {
-		var s corev1.Secret
-		if err = r.client.Get(ctx, at, &s); err == nil {
-			data = s.Data
-		}
-	} else {
-		var c corev1.ConfigMap
-		if err = r.client.Get(ctx, at, &c); err == nil {
-			data = map[string][]byte{}
-			for key, text := range c.Data {
-				data[key] = []byte(text)
-			}
-			for key, bytes := range c.BinaryData {
-				data[key] = bytes
-			}
-		}
-	}
+	data, err := r.get(ctx, n)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("read %s: %w", n, err)
 	}
@@ -117,6 +99,25 @@ func (r *reader) of(ctx context.Context, n named) (map[string][]byte, error) {
 	return data, nil
 }
 
+func (r *reader) get(ctx context.Context, n named) (map[string][]byte, error) {
+	at := types.NamespacedName{Namespace: r.namespace, Name: n.name}
+	if n.kind == "Secret" {
+		var s corev1.Secret
+		err := r.client.Get(ctx, at, &s)
+		return s.Data, err
+	}
+	var c corev1.ConfigMap
+	err := r.client.Get(ctx, at, &c)
+	data := maps.Clone(c.BinaryData)
+	if data == nil {
+		data = map[string][]byte{}
+	}
+	for key, text := range c.Data {
+		data[key] = []byte(text)
+	}
+	return data, err
+}
+
 // entry reads one entry.
 func (r *reader) entry(ctx context.Context, e entry) ([]byte, error) {
 	data, err := r.of(ctx, e.named)
@@ -126,7 +127,7 @@ func (r *reader) entry(ctx context.Context, e entry) ([]byte, error) {
 	value, ok := data[e.key]
 	if !ok {
 		if len(data) == 0 {
-			return nil, missing(e.named.String() + ": not found, or empty")
+			return nil, missing(e.String() + ": not found, or empty")
 		}
 		return nil, missing(fmt.Sprintf("%s: it has no entry %s", e.named, e.key))
 	}

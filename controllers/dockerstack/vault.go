@@ -90,7 +90,7 @@ func (k *Kind) readVault(ctx context.Context, s *v1alpha1.DockerStack) (vault, e
 	case err != nil:
 		return vault{}, fmt.Errorf("read Secret/%s: %w", name, err)
 	case !owned(&there, s):
-		return vault{}, reconcile.Stall(NotOwnedReason, fmt.Errorf("Secret/%s is there already, and is not of this DockerStack: delete it", name))
+		return vault{}, reconcile.Stall(NotOwnedReason, fmt.Errorf("use Secret/%s: it is there already, and is not of this DockerStack: delete it", name))
 	}
 	v := vault{key: there.Data[hashKeyEntry]}
 	if len(v.key) == 0 {
