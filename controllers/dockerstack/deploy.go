@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +32,10 @@ type deployment struct {
 	hidden hidden
 	trial  string
 	why    []difference
+	// before is what the record had, where the Secret does not tell what ran.
+	before *portainer.StackChange
+	// asked says that Portainer was asked to deploy: what went wrong before is not to be blamed on the text.
+	asked bool
 }
 
 // step is a step that a job takes.
@@ -107,7 +113,7 @@ func (k *Kind) deploy(ctx context.Context, d deployment) {
 		k.memory.change(name, func(known *remembered) { known.ended = begun })
 		p.reason = d.why[0].reason
 		p.err = fmt.Errorf("stack %s was deployed, and is again not as it should be: %s", d.project, said(d.why))
-	case kind == portainer.Failed || kind == portainer.Invalid:
+	case d.asked && (kind == portainer.Failed || kind == portainer.Invalid):
 		k.refuse(ctx, &d, err)
 		p.err = d.hidden.err(err)
 	default:
@@ -134,13 +140,45 @@ func reasonOf(kind portainer.Kind) string {
 	return DeployFailedReason
 }
 
-// refuse notes that a release failed. What ran before with the same text and values is not to blame.
+// refuse notes that a release failed. What ran before with the same text and values is not to blame; what did not come back
+// is tried for again, with the release.
 func (k *Kind) refuse(ctx context.Context, d *deployment, err error) {
 	d.vault.Attempt = nil
-	if d.vault.good == nil || d.vault.good.hash != d.release.hash {
+	if d.isNew() && k.putBack(ctx, d) == nil {
 		d.vault.Refused = &refused{Hash: d.release.hash, At: k.Clock.Now().UTC(), Why: d.hidden.err(err).Error()}
 	}
 	k.note(ctx, d)
+}
+
+// isNew says that a release is another one than what ran.
+func (d *deployment) isNew() bool {
+	switch good := d.vault.good; {
+	case good != nil:
+		return good.hash != d.release.hash
+	case d.before != nil:
+		return d.before.Text != d.release.text || !maps.Equal(valuesOf(d.before.Env), valuesOf(d.release.variables(d.owner)))
+	}
+	return true
+}
+
+func valuesOf(env []portainer.Variable) map[string]string {
+	out := map[string]string{}
+	for _, v := range env {
+		out[v.Name] = v.Value
+	}
+	return out
+}
+
+// putBack deploys what the record had before: there is nothing else that knows of it.
+func (k *Kind) putBack(ctx context.Context, d *deployment) error {
+	if d.before == nil {
+		return nil
+	}
+	there, err := k.lookAgain(ctx, d)
+	if err != nil || there.record == nil {
+		return err
+	}
+	return d.place.portainer.UpdateStack(ctx, there.record.ID, d.place.environmentID, *d.before)
 }
 
 // note writes the Secret at the end of a job. If that does not succeed, the deployment is taken for one that may go on.
@@ -155,8 +193,14 @@ func (k *Kind) send(ctx context.Context, d *deployment, begun time.Time) error {
 	if err := k.enter(ctx, &d.place, d.DockerStack, true); err != nil {
 		return err
 	}
+	if err := k.confirm(ctx, &d.place); err != nil {
+		return err
+	}
 	there, err := k.lookAgain(ctx, d)
 	if err != nil {
+		return err
+	}
+	if err := d.remember(ctx, there); err != nil {
 		return err
 	}
 	d.vault.Attempt, d.vault.Made = &attempt{Hash: d.release.hash, At: begun}, nil
@@ -167,6 +211,7 @@ func (k *Kind) send(ctx context.Context, d *deployment, begun time.Time) error {
 	if err := d.remove(ctx, there, d.spoilt); err != nil {
 		return err
 	}
+	d.asked = true
 	env, plain := d.release.variables(d.owner), d.release.plain()
 	if there.record != nil {
 		return d.place.portainer.UpdateStack(ctx, there.record.ID, d.place.environmentID, portainer.StackChange{Text: d.release.text, Env: env, Plain: plain})
@@ -186,6 +231,45 @@ func (k *Kind) send(ctx context.Context, d *deployment, begun time.Time) error {
 	}
 	_, err = d.place.portainer.CreateStack(ctx, d.place.environmentID, made)
 	return err
+}
+
+// confirm makes sure that the number of an agent's environment is not another one's by now, as it may be once Portainer was
+// restored from a backup.
+func (k *Kind) confirm(ctx context.Context, p *place) error {
+	if p.agent == nil {
+		return nil
+	}
+	all, err := k.rooms.of(ctx, p.access.URL, p.portainer.Server, k.Clock.Now(), true)
+	if err != nil {
+		return portainerError(p, err)
+	}
+	name := "none"
+	for _, e := range all {
+		if e.ID == p.environmentID {
+			name = strconv.Quote(e.Name)
+		}
+		if e.ID == p.environmentID && e.Name == p.environment {
+			return nil
+		}
+	}
+	return reconcile.Wait(EnvironmentMissingReason, environmentFor, fmt.Errorf("environment %d of HostService/%s is %s, and should be %q: waiting for HostService/%s to register it",
+		p.environmentID, p.service.Name, name, p.environment, p.agent.Name))
+}
+
+// remember reads what ran by the record, where the Secret does not tell. A text that Portainer has lost is not missed.
+func (d *deployment) remember(ctx context.Context, there outside) error {
+	if there.record == nil || d.vault.good != nil {
+		return nil
+	}
+	text, err := d.place.portainer.StackFile(ctx, there.record.ID)
+	switch kind := portainer.KindOf(err); {
+	case kind == portainer.Failed || kind == portainer.NotFound || err == nil && text == "":
+		return nil
+	case err != nil:
+		return err
+	}
+	d.before = &portainer.StackChange{Text: text, Env: there.record.Env}
+	return nil
 }
 
 // lookAgain reads the marks right before something is changed.

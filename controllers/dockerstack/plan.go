@@ -73,13 +73,18 @@ func (k *Kind) planTarget(s *v1alpha1.DockerStack, seen *Seen) (steps []reconcil
 
 // planNothing clears what a first deployment left that failed.
 func (k *Kind) planNothing(s *v1alpha1.DockerStack, seen *Seen) ([]reconcile.Step, []*problem) {
-	if !seen.outside.ours(seen.owner) || seen.vault.good != nil { // what ran before is not cleared, whatever it asks for
+	if !seen.outside.ours(seen.owner) || seen.vault.good != nil || seen.ranBefore() { // that is not cleared, whatever it asks for
 		return nil, nil
 	}
 	if p := seen.memory.early(theRemoval, "", seen.now); p != nil {
 		return nil, []*problem{p}
 	}
 	return []reconcile.Step{k.clearStep(s, seen, RollingBackReason, "remove what is left of stack "+seen.name())}, nil
+}
+
+// ranBefore says that the record is of something else than what failed: of a stack whose Secret is lost, or that was taken over.
+func (seen *Seen) ranBefore() bool {
+	return seen.outside.record != nil && slices.ContainsFunc(seen.recordDifferences(seen.want), func(d difference) bool { return d.field != "state" })
 }
 
 // name is the stack as people know it.
@@ -151,7 +156,7 @@ func (seen *Seen) refusedProblem() *problem {
 		p.reason = DeployFailedReason
 		p.err = fmt.Errorf("deploying did not succeed: %s; it is tried again at %s, or when text or values change", r.Why, stamp(again))
 	}
-	p.changes = []reconcile.Change{{Field: "compose", To: brief(seen.vault.key, "text", seen.want.text), Impact: v1alpha1.ImpactRestart}}
+	p.changes = []reconcile.Change{{Field: "compose", To: brief(seen.vault.key, seen.want.text), Impact: v1alpha1.ImpactRestart}}
 	return p
 }
 
