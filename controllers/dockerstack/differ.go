@@ -54,7 +54,7 @@ func (seen *Seen) differences(r *release) []difference {
 func (seen *Seen) recordDifferences(r *release) []difference {
 	record, key := seen.outside.record, seen.vault.key
 	if record == nil && len(seen.outside.containers) == 0 {
-		return []difference{{reason: NotDeployedReason, field: "compose", to: brief(key, "text", r.text)}}
+		return []difference{{reason: NotDeployedReason, field: "compose", to: brief(key, r.text)}}
 	}
 	if record == nil {
 		return []difference{{reason: RecordMissingReason, field: "stackID", to: seen.project}}
@@ -65,7 +65,7 @@ func (seen *Seen) recordDifferences(r *release) []difference {
 	}
 	var all []difference
 	if seen.outside.text != r.text && !compose.Same(seen.outside.text, r.text) {
-		all = append(all, difference{reason: text, field: "compose", from: brief(key, "text", seen.outside.text), to: brief(key, "text", r.text)})
+		all = append(all, difference{reason: text, field: "compose", from: brief(key, seen.outside.text), to: brief(key, r.text)})
 	}
 	for _, d := range envDifferences(key, record.Env, r.variables(seen.owner)) {
 		d.reason = values

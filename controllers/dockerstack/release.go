@@ -112,8 +112,8 @@ func digest(key []byte, parts ...string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// brief is a short keyed hash, for plans.
-func brief(key []byte, what, text string) string { return what + ":" + digest(key, text)[:briefLength] }
+// brief is a short keyed hash of a text, for plans.
+func brief(key []byte, text string) string { return "text:" + digest(key, text)[:briefLength] }
 
 // briefLength is how much of a hash is in plans.
 const briefLength = 8
