@@ -69,7 +69,7 @@ type Service struct {
 	Image      string // with the values filled in
 	PullPolicy string // PullAlways, PullMissing or PullNever
 	Containers int    // that should run; 0: none is started, for its profiles or its replicas
-	Ports      []Port // published ones; none with network_mode host, where a container has the machine's own ports
+	Ports      []Port // published ones; none where an engine publishes none: with network_mode host or none, in internal networks
 	// Healthcheck says that the text has one. Without it the image may still have its own.
 	Healthcheck bool
 	// OneShot says that a container which ended with 0 stays so, as its restart policy is no (the default) or on-failure: an
@@ -79,7 +79,7 @@ type Service struct {
 
 // Port is a port of a service on the engine's machine.
 type Port struct {
-	Address   string // empty: all of the machine's
+	Address   string // as the engine writes it; empty: all of the machine's
 	Target    int    // in the container
 	Published int    // on the machine; 0: the engine picks one
 	Through   int    // the last port of a range that begins with Published, of which the engine picks one; 0: no range

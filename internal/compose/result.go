@@ -5,6 +5,7 @@ package compose
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,10 +36,24 @@ func (p *parser) service(s types.ServiceConfig) Service {
 	if h := s.HealthCheck; h != nil && !h.Disable {
 		service.Healthcheck = len(h.Test) > 0 && h.Test[0] != "NONE"
 	}
-	if s.NetworkMode != "host" {
+	if p.publishes(s) {
 		service.Ports = ports(s.Ports)
 	}
 	return service
+}
+
+// publishes says whether an engine can publish ports of a service: it passes over those of one without a network that leads
+// to its machine.
+func (p *parser) publishes(s types.ServiceConfig) bool {
+	if s.NetworkMode == "host" || s.NetworkMode == "none" {
+		return false
+	}
+	for name := range s.Networks {
+		if !p.typed.Networks[name].Internal {
+			return true
+		}
+	}
+	return len(s.Networks) == 0
 }
 
 func pullPolicy(s types.ServiceConfig) string {
@@ -69,6 +84,9 @@ func ports(declared []types.ServicePortConfig) []Port {
 		}
 		if port.Through == port.Published {
 			port.Through = 0
+		}
+		if address, err := netip.ParseAddr(d.HostIP); err == nil { // as the engine writes it
+			port.Address = address.String()
 		}
 		if port.Address == "0.0.0.0" {
 			port.Address = ""
