@@ -40,7 +40,7 @@ type deployment struct {
 
 // step is a step that a job takes.
 func (k *Kind) step(s *v1alpha1.DockerStack, seen *Seen, reason, message string, diffs []difference, run func(context.Context)) reconcile.Step {
-	of := job{reason: reason, message: message, place: seen.place.key(), limit: seen.place.jobs()}
+	of := job{reason: reason, message: message, place: seen.place.key(), limit: seen.place.jobs(), generation: s.Generation}
 	name := nameOf(s)
 	of.run = func(ctx context.Context) {
 		defer k.memory.change(name, func(known *remembered) { known.after, known.file = k.sights.now(), fileSeen{} })
@@ -57,14 +57,20 @@ func (k *Kind) step(s *v1alpha1.DockerStack, seen *Seen, reason, message string,
 // pullStep pulls images. If that does not succeed, all stays as it is.
 func (k *Kind) pullStep(s *v1alpha1.DockerStack, seen *Seen, names []string) reconcile.Step {
 	var diffs []difference
+	var shown []string
 	for _, name := range names {
-		diffs = append(diffs, difference{reason: NotDeployedReason, field: "image", to: name})
+		shown = append(shown, seen.target.shown(name))
+		diffs = append(diffs, difference{reason: NotDeployedReason, field: "image", to: seen.target.shown(name)})
 	}
 	at, engine, hash, hide := nameOf(s), seen.place.engine, seen.target.hash, seen.hidden
-	message := fmt.Sprintf("pull %s for stack %s", strings.Join(names, ", "), seen.name())
+	message := fmt.Sprintf("pull %s for stack %s", strings.Join(shown, ", "), seen.name())
 	return k.step(s, seen, PullingReason, message, diffs, func(ctx context.Context) {
 		for _, name := range names {
-			if err := engine.Pull(ctx, name); err != nil {
+			err := engine.Pull(ctx, name)
+			if errors.Is(context.Cause(ctx), context.Canceled) {
+				return
+			}
+			if err != nil {
 				k.memory.tried(at, thePull, hash, k.Clock.Now(), &problem{reason: PullFailedReason, failure: true, err: hide.err(err)})
 				return
 			}

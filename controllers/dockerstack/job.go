@@ -22,6 +22,9 @@ type job struct {
 	place string
 	limit int
 	run   func(context.Context)
+	// generation of the stack that it is for.
+	generation int64
+	end        context.CancelFunc
 }
 
 // jobs run beside the passes: one a stack. Their end wakes the stack, and one that waits for room.
@@ -74,14 +77,24 @@ func (j *jobs) begin(name types.NamespacedName, of job) bool {
 		j.waiting = append(j.waiting, waiter{name, of.place})
 		return false
 	}
+	ctx, cancel := context.WithTimeout(j.ctx, jobLimit)
+	of.end = cancel
 	j.running[name] = of
 	j.work.Go(func() {
-		ctx, cancel := context.WithTimeout(j.ctx, jobLimit)
 		defer cancel()
 		defer j.done(name)
 		of.run(ctx)
 	})
 	return true
+}
+
+// drop has the job of a stack end. Its end wakes the stack as ever.
+func (j *jobs) drop(name types.NamespacedName) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if of, ok := j.running[name]; ok {
+		of.end()
+	}
 }
 
 // read runs what changes nothing, as long as the manager does.

@@ -51,6 +51,9 @@ type Seen struct {
 func (k *Kind) Observe(ctx context.Context, s *v1alpha1.DockerStack) (Seen, error) {
 	seen := Seen{now: k.Clock.Now(), project: projectOf(s), images: map[string]string{}}
 	if running, ok := k.jobs.of(nameOf(s)); ok {
+		if running.reason == PullingReason && (!s.DeletionTimestamp.IsZero() || s.Generation != running.generation) {
+			k.jobs.drop(nameOf(s)) // nobody wants these images any more
+		}
 		seen.job = &running
 		return seen, reconcile.Wait(running.reason, jobFor, errors.New(running.message))
 	}
@@ -106,7 +109,9 @@ func (k *Kind) readText(ctx context.Context, s *v1alpha1.DockerStack, seen *Seen
 		return nil
 	}
 	text, err := seen.place.portainer.StackFile(ctx, record.ID)
-	if err != nil && portainer.KindOf(err) != portainer.NotFound {
+	switch kind := portainer.KindOf(err); {
+	case kind == portainer.Failed && seen.outside.recordMark() != "": // it lost the text, and knows whose it is
+	case err != nil && kind != portainer.NotFound:
 		return portainerError(&seen.place, err)
 	}
 	if err == nil {
@@ -126,9 +131,7 @@ func (k *Kind) compare(ctx context.Context, s *v1alpha1.DockerStack, seen *Seen)
 	if err != nil {
 		return err
 	}
-	for _, h := range from.hidden {
-		seen.hidden.add(h)
-	}
+	seen.hidden.add(from.hidden...)
 	if from.problem != nil {
 		seen.problems = append(seen.problems, from.problem)
 	}

@@ -85,7 +85,7 @@ func (o outside) ours(owner string) bool {
 func (o outside) notOurs(owner, project string, adopt bool) error {
 	for _, mark := range o.marks() {
 		if mark != owner {
-			return reconcile.Stall(NotOwnedReason, fmt.Errorf("project %s is of %s: set another project, or remove it there", project, mark))
+			return reconcile.Stall(NotOwnedReason, fmt.Errorf("project %s is of %s: make a new DockerStack with another project, or remove it there", project, mark))
 		}
 	}
 	if adopt {

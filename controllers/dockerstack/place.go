@@ -230,7 +230,7 @@ func (k *Kind) byName(ctx context.Context, p *place, name string, fresh bool) er
 		}
 		if now {
 			return reconcile.Wait(EnvironmentMissingReason, environmentFor, fmt.Errorf(
-				"HostService/%s has no environment %q: it has %s", p.service.Name, name, cmp.Or(strings.Join(names, ", "), "none")))
+				"HostService/%s has no environment %q, but %s: make it in Portainer, or a new DockerStack for one of these", p.service.Name, name, cmp.Or(strings.Join(names, ", "), "none")))
 		}
 	}
 	return nil

@@ -120,7 +120,7 @@ func (seen *Seen) absent() *problem {
 	var names []string
 	for _, i := range seen.target.images {
 		if id, looked := seen.images[i.Name]; i.PullPolicy == compose.PullNever && looked && id == "" {
-			names = append(names, i.Name)
+			names = append(names, seen.target.shown(i.Name))
 		}
 	}
 	if len(names) == 0 {

@@ -44,7 +44,7 @@ func (k *Kind) taken(ctx context.Context, s *v1alpha1.DockerStack) error {
 			return err
 		}
 		if same {
-			return reconcile.Stall(ProjectTakenReason, fmt.Errorf("project %s: DockerStack/%s has it in this environment, and is older: set another project", project, other.Name))
+			return reconcile.Stall(ProjectTakenReason, fmt.Errorf("project %s: DockerStack/%s has it in this environment, and is older: make a new DockerStack with another project, or delete that one", project, other.Name))
 		}
 	}
 	return nil

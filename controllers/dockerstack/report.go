@@ -87,6 +87,7 @@ func reportServices(status *v1alpha1.DockerStackStatus, seen *Seen) {
 		if service.Containers == 0 {
 			continue
 		}
+		service.Image = seen.target.shown(service.Image)
 		entry, well := serviceStatus(service, seen.outside.of(service.Name))
 		if all++; well {
 			ready++

@@ -231,12 +231,18 @@ type hidden []string
 // leastHidden is the least length of what is hidden: what is shorter is in every text.
 const leastHidden = 3
 
-// add hides a value, and each line of one that has several.
-func (h *hidden) add(text string) {
-	lines := append(strings.Split(text, "\n"), text)
-	for _, line := range lines {
-		if line = strings.TrimSpace(line); len(line) >= leastHidden && !slices.Contains(*h, line) {
-			*h = append(*h, line)
+// add hides values, and each line of those that have several. There may be many: a config may have thousands of lines.
+func (h *hidden) add(texts ...string) {
+	there := make(map[string]bool, len(*h))
+	for _, line := range *h {
+		there[line] = true
+	}
+	for _, text := range texts {
+		for _, line := range append(strings.Split(text, "\n"), text) {
+			if line = strings.TrimSpace(line); len(line) >= leastHidden && !there[line] {
+				there[line] = true
+				*h = append(*h, line)
+			}
 		}
 	}
 	slices.SortFunc(*h, func(a, b string) int { return len(b) - len(a) }) // one may be within another
@@ -244,17 +250,19 @@ func (h *hidden) add(text string) {
 
 // addText hides what a text has after its keys.
 func (h *hidden) addText(text string) {
+	var all []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimPrefix(strings.TrimSpace(line), "- ")
 		for _, sign := range []string{": ", "="} {
 			if _, after, ok := strings.Cut(line, sign); ok {
-				h.add(strings.Trim(strings.TrimSpace(after), `"'`))
+				all = append(all, strings.Trim(strings.TrimSpace(after), `"'`))
 			}
 		}
 		if !strings.Contains(line, ":") {
-			h.add(strings.Trim(line, `"'`))
+			all = append(all, strings.Trim(line, `"'`))
 		}
 	}
+	h.add(all...)
 }
 
 // in takes what is hidden out of a text.
@@ -266,4 +274,15 @@ func (h hidden) in(text string) string {
 		}
 	}
 	return text
+}
+
+// shown is the name of an image without the values of Secrets that are in it.
+func (r *release) shown(image string) string {
+	var hide hidden
+	for _, v := range r.env {
+		if v.Hidden {
+			hide.add(v.Value)
+		}
+	}
+	return hide.in(image)
 }

@@ -89,6 +89,8 @@ func (k *Kind) readVault(ctx context.Context, s *v1alpha1.DockerStack) (vault, e
 		return vault{key: k.memory.key(nameOf(s))}, nil
 	case err != nil:
 		return vault{}, fmt.Errorf("read Secret/%s: %w", name, err)
+	case !owned(&there, s) && !s.DeletionTimestamp.IsZero(): // what somebody else keeps there is none of our business
+		return vault{key: k.memory.key(nameOf(s))}, nil
 	case !owned(&there, s):
 		return vault{}, reconcile.Stall(NotOwnedReason, fmt.Errorf("use Secret/%s: it is there already, and is not of this DockerStack: delete it", name))
 	}
