@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -15,12 +16,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+	"github.com/phoenix-hypervisor/phoenix/test/sim/portainer"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
 	"github.com/phoenix-hypervisor/phoenix/test/world"
 )
@@ -40,11 +43,12 @@ func TestReferenceSite(t *testing.T) {
 	w.isReference()
 	w.noSecrets()
 	w.kill()
-	before, changes := w.Site.Guests(), w.changesInside()
+	before, changes, containers, firewall := w.Site.Guests(), w.changesInside(), w.containers(), w.Site.Firewall()
 
 	fresh := open(t, pve.Options{})
 	fresh.SwapSites(w.World)
 	fresh.Site.ForgetRequests()
+	fresh.server().ForgetRequests()
 	fresh.restoreKeys(w)
 	if err := fresh.ApplySamples(context.Background(), samples); err != nil {
 		t.Fatal(err)
@@ -61,15 +65,75 @@ func TestReferenceSite(t *testing.T) {
 	if diff := cmp.Diff(before, fresh.Site.Guests()); diff != "" {
 		t.Errorf("a new control plane changed guests (-before +after):\n%s", diff)
 	}
+	if diff := cmp.Diff(firewall, fresh.Site.Firewall(), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		t.Errorf("a new control plane changed the firewall (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(containers, fresh.containers()); diff != "" {
+		t.Errorf("a new control plane changed containers (-before +after):\n%s", diff)
+	}
+	for _, r := range fresh.server().Requests() {
+		if r.Writes() && r.Path != "/api/auth" { // to sign in changes nothing: it proves that the password fits
+			t.Errorf("a new control plane asked Portainer for %s %s", r.Method, r.Path)
+		}
+	}
 	fresh.noSecrets()
 }
 
-// restoreKeys brings the Secrets that Phoenix made for another control plane, as its backup has them.
+// server is the Portainer of the reference site.
+func (w *theatre) server() *portainer.Server {
+	w.Helper()
+	s := w.Site.GuestMachine(1001).Portainer()
+	if s == nil {
+		w.Fatal("Portainer does not run")
+	}
+	return s
+}
+
+// containers are those of the Docker engines, by what they are of and who they are.
+func (w *theatre) containers() map[string][]string {
+	w.Helper()
+	all := map[string][]string{}
+	for _, vmid := range []int{1001, 1002} {
+		for _, c := range w.Site.GuestMachine(vmid).Engine().Containers() {
+			of := fmt.Sprintf("%d %s", vmid, c.Name)
+			if project := c.Labels["com.docker.compose.project"]; project != "" {
+				of = fmt.Sprintf("%d %s/%s", vmid, project, c.Labels["com.docker.compose.service"])
+			}
+			all[of] = append(all[of], c.ID+" "+c.State)
+		}
+	}
+	return all
+}
+
+// runsOnce proves that every container of the reference site runs, once.
+func (w *theatre) runsOnce() {
+	w.Helper()
+	got := map[string]int{}
+	for of, there := range w.containers() {
+		for _, c := range there {
+			if strings.HasSuffix(c, " running") {
+				got[of]++
+				continue
+			}
+			w.Errorf("%s: container %s", of, c)
+		}
+	}
+	want := map[string]int{
+		"1001 portainer-portainer": 1, "1002 portainer-agent-drphoenix": 1,
+		"1002 stack-a/web": 1, "1002 stack-b/web": 1, "1002 stack-b/worker": 2,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		w.Errorf("containers (-want +got):\n%s", diff)
+	}
+}
+
+// restoreKeys brings the Secrets that Phoenix made for another control plane, as its backup has them. Those of stacks are
+// left out: they go with their owners, and what runs tells as much.
 func (w *theatre) restoreKeys(from *theatre) {
 	w.Helper()
 	keys := from.keys()
-	if len(keys) != 8 {
-		w.Errorf("%d Secrets with keys, want those of an authority and of four Certificates", len(keys))
+	if len(keys) != 11 {
+		w.Errorf("%d Secrets with keys, want those of an authority, of four Certificates and of Portainer", len(keys))
 	}
 	for _, s := range keys {
 		s.ObjectMeta = metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, Annotations: s.Annotations}
@@ -79,7 +143,7 @@ func (w *theatre) restoreKeys(from *theatre) {
 	}
 }
 
-// keys are the Secrets that Phoenix made: those of the authority and those of the Certificates.
+// keys are the Secrets that Phoenix made: those of the authority, of the Certificates and of Portainer.
 func (w *theatre) keys() []corev1.Secret {
 	w.Helper()
 	var list corev1.SecretList
@@ -87,7 +151,9 @@ func (w *theatre) keys() []corev1.Secret {
 		w.Fatal(err)
 	}
 	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool {
-		return s.Annotations["phoenix-hypervisor.io/authority"] == "" && s.Annotations["phoenix-hypervisor.io/certificate"] == ""
+		return !slices.ContainsFunc([]string{"authority", "certificate", "portainer"}, func(of string) bool {
+			return s.Annotations["phoenix-hypervisor.io/"+of] != ""
+		})
 	})
 }
 
@@ -101,7 +167,7 @@ func (w *theatre) changesInside() map[string]int {
 }
 
 // mostKills bounds the time that the test takes.
-const mostKills = 40
+const mostKills = 60
 
 // killUntilReady kills every manager at its first write, until nothing is left to write or it was killed often enough.
 func (w *theatre) killUntilReady() {
@@ -198,6 +264,7 @@ func (w *theatre) isReference() {
 	if n := len(w.Site.Guests()); n != len(reference)+1 {
 		w.Errorf("%d guests, want %d and the template", n, len(reference))
 	}
+	w.runsOnce()
 }
 
 // noSecrets looks for the token, the SSH key and every key that was made wherever somebody without access to Secrets may look.
@@ -210,7 +277,8 @@ func (w *theatre) noSecrets() {
 	}
 	places["the manager's log"] = string(log)
 	for name, list := range map[string]client.ObjectList{
-		"Hosts": &v1alpha1.HostList{}, "Guests": &v1alpha1.GuestList{}, "HostServices": &v1alpha1.HostServiceList{}, "Certificates": &v1alpha1.CertificateList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
+		"Hosts": &v1alpha1.HostList{}, "Guests": &v1alpha1.GuestList{}, "HostServices": &v1alpha1.HostServiceList{}, "Certificates": &v1alpha1.CertificateList{},
+		"DockerStacks": &v1alpha1.DockerStackList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
 	} {
 		if err := w.Client.List(context.Background(), list); err != nil {
 			w.Fatal(err)
@@ -234,6 +302,8 @@ func (w *theatre) noSecrets() {
 			case "jwk.json":
 				_, d, _ := strings.Cut(string(data), `"d":"`)
 				hidden[s.Name], _, _ = strings.Cut(d, `"`)
+			case "password", "apiKey", "secret":
+				hidden[s.Name+" "+entry] = string(data)
 			}
 		}
 	}
