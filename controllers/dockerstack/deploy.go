@@ -29,6 +29,8 @@ type deployment struct {
 	// spoilt are containers that are removed before: those that compose would keep, and of services that are gone. They may
 	// have ports and names that the new ones need.
 	spoilt []string
+	// frozen are containers that are stopped before.
+	frozen []string
 	hidden hidden
 	trial  string
 	why    []difference
@@ -90,6 +92,7 @@ func (k *Kind) deployStep(s *v1alpha1.DockerStack, seen *Seen) reconcile.Step {
 	}
 	for _, diff := range seen.diffs {
 		d.spoilt = append(d.spoilt, diff.spoilt...)
+		d.frozen = append(d.frozen, diff.frozen...)
 	}
 	for _, c := range seen.orphans {
 		d.spoilt = append(d.spoilt, c.ID)
@@ -214,6 +217,9 @@ func (k *Kind) send(ctx context.Context, d *deployment, begun time.Time) error {
 		d.vault.Attempt = nil
 		return err
 	}
+	if err := each(ctx, there, d.frozen, d.place.engine.Stop); err != nil {
+		return err
+	}
 	if err := d.remove(ctx, there, d.spoilt); err != nil {
 		return err
 	}
@@ -295,11 +301,16 @@ func (k *Kind) lookAgain(ctx context.Context, d *deployment) (outside, error) {
 
 // remove removes containers that are still there.
 func (d *deployment) remove(ctx context.Context, there outside, ids []string) error {
+	return each(ctx, there, ids, d.place.engine.Remove)
+}
+
+// each does something with containers that are still there.
+func each(ctx context.Context, there outside, ids []string, do func(context.Context, string) error) error {
 	for _, c := range there.containers {
 		if !slices.Contains(ids, c.ID) {
 			continue
 		}
-		if err := d.place.engine.Remove(ctx, c.ID); err != nil && portainer.KindOf(err) != portainer.NotFound {
+		if err := do(ctx, c.ID); err != nil && portainer.KindOf(err) != portainer.NotFound {
 			return err
 		}
 	}

@@ -23,6 +23,8 @@ type difference struct {
 	reason, field, from, to string
 	// spoilt are containers that compose would keep as they are: they are removed before.
 	spoilt []string
+	// frozen are containers that compose starts once they are stopped.
+	frozen []string
 }
 
 // changesOf are differences as the plan has them.
@@ -116,7 +118,10 @@ func (seen *Seen) serviceDifferences(r *release, service compose.Service) []diff
 	for _, c := range there {
 		if !runs(c, service) {
 			d := difference{reason: ContainerStoppedReason, field: field + "state", from: stateOf(c), to: "running"}
-			if c.State == "paused" || c.State == "dead" { // compose cannot start it
+			switch c.State { // compose cannot start it
+			case "paused": // and once it is stopped it can: volumes without a name go on with the container
+				d.frozen = []string{c.ID}
+			case "dead":
 				d.spoilt = []string{c.ID}
 			}
 			all = append(all, d)

@@ -46,6 +46,7 @@ type Engine interface {
 	Containers(ctx context.Context) ([]portainer.Container, error)
 	Image(ctx context.Context, ref string) (info portainer.ImageInfo, found bool, err error)
 	Pull(ctx context.Context, ref string) error
+	Stop(ctx context.Context, container string) error
 	Remove(ctx context.Context, container string) error
 	Volumes(ctx context.Context, project string) ([]portainer.Volume, error)
 	RemoveVolume(ctx context.Context, name string) error

@@ -128,6 +128,21 @@ func exitCode(status string) int {
 // ids are names and IDs of containers and volumes: nothing else may get into a path.
 var ids = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 
+// Stop stops a container, a paused one too, in the time that it allows itself; it stays, with all that it has. That it does
+// not run is no error. The error is NotFound when it is gone.
+func (e *Engine) Stop(ctx context.Context, containerID string) error {
+	if !ids.MatchString(containerID) {
+		return e.failed(fmt.Sprintf("stop container %q", containerID), invalid("that is no container's ID"))
+	}
+	failed := e.do(ctx, true, func(ctx context.Context, library *docker.Client) error {
+		return library.ContainerStop(ctx, containerID, container.StopOptions{})
+	})
+	if failed != nil {
+		return e.failed("stop container "+containerID, failed)
+	}
+	return nil
+}
+
 // Remove stops a container, in the time that it allows itself, and removes it; its volumes stay. The error is NotFound
 // when it is gone, Conflict when it is being removed.
 func (e *Engine) Remove(ctx context.Context, containerID string) error {

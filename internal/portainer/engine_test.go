@@ -131,6 +131,20 @@ func TestRemove(t *testing.T) {
 	wants(t, "nothing is sent", len(docker.requests), 0)
 }
 
+func TestStop(t *testing.T) {
+	_, docker, e := docked(t)
+	ctx := t.Context()
+	docker.containers = []map[string]any{{"Id": "c1", "State": "running"}, {"Id": "c2", "State": "exited"}}
+	succeeds(t, "one that runs", e.Stop(ctx, "c1"))
+	succeeds(t, "304 for one that is stopped", e.Stop(ctx, "c2"))
+	wants(t, "they were stopped", docker.stopped, []string{"c1"})
+	wants(t, "both are there", len(docker.containers), 2)
+	fails(t, "gone", e.Stop(ctx, "c3"), NotFound, "No such container")
+	docker.requests = nil
+	fails(t, "no ID", e.Stop(ctx, "../c1"), Invalid)
+	wants(t, "nothing is sent", len(docker.requests), 0)
+}
+
 func TestImages(t *testing.T) {
 	_, docker, e := docked(t)
 	ctx := t.Context()
