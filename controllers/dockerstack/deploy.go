@@ -7,9 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -159,37 +157,6 @@ func (k *Kind) refuse(ctx context.Context, d *deployment, err error) {
 	k.note(ctx, d)
 }
 
-// isNew says that a release is another one than what ran.
-func (d *deployment) isNew() bool {
-	switch good := d.vault.good; {
-	case good != nil:
-		return good.hash != d.release.hash
-	case d.before != nil:
-		return d.before.Text != d.release.text || !maps.Equal(valuesOf(d.before.Env), valuesOf(d.release.variables(d.owner)))
-	}
-	return true
-}
-
-func valuesOf(env []portainer.Variable) map[string]string {
-	out := map[string]string{}
-	for _, v := range env {
-		out[v.Name] = v.Value
-	}
-	return out
-}
-
-// putBack deploys what the record had before: there is nothing else that knows of it.
-func (k *Kind) putBack(ctx context.Context, d *deployment) error {
-	if d.before == nil {
-		return nil
-	}
-	there, err := k.lookAgain(ctx, d)
-	if err != nil || there.record == nil {
-		return err
-	}
-	return d.place.portainer.UpdateStack(ctx, there.record.ID, d.place.environmentID, *d.before)
-}
-
 // note writes the Secret at the end of a job. If that does not succeed, the deployment is taken for one that may go on.
 func (k *Kind) note(ctx context.Context, d *deployment) {
 	if err := k.write(ctx, d.DockerStack, d.vault); err != nil {
@@ -243,45 +210,6 @@ func (k *Kind) send(ctx context.Context, d *deployment, begun time.Time) error {
 	}
 	_, err = d.place.portainer.CreateStack(ctx, d.place.environmentID, made)
 	return err
-}
-
-// confirm makes sure that the number of an agent's environment is not another one's by now, as it may be once Portainer was
-// restored from a backup.
-func (k *Kind) confirm(ctx context.Context, p *place) error {
-	if p.agent == nil {
-		return nil
-	}
-	all, err := k.rooms.of(ctx, p.access.URL, p.portainer.Server, k.Clock.Now(), true)
-	if err != nil {
-		return portainerError(p, err)
-	}
-	name := "none"
-	for _, e := range all {
-		if e.ID == p.environmentID {
-			name = strconv.Quote(e.Name)
-		}
-		if e.ID == p.environmentID && e.Name == p.environment {
-			return nil
-		}
-	}
-	return reconcile.Wait(EnvironmentMissingReason, environmentFor, fmt.Errorf("environment %d of HostService/%s is %s, and should be %q: waiting for HostService/%s to register it",
-		p.environmentID, p.service.Name, name, p.environment, p.agent.Name))
-}
-
-// remember reads what ran by the record, where the Secret does not tell. A text that Portainer has lost is not missed.
-func (d *deployment) remember(ctx context.Context, there outside) error {
-	if there.record == nil || d.vault.good != nil {
-		return nil
-	}
-	text, err := d.place.portainer.StackFile(ctx, there.record.ID)
-	switch kind := portainer.KindOf(err); {
-	case kind == portainer.Failed || kind == portainer.NotFound || err == nil && text == "":
-		return nil
-	case err != nil:
-		return err
-	}
-	d.before = &portainer.StackChange{Text: text, Env: there.record.Env}
-	return nil
 }
 
 // lookAgain reads the marks right before something is changed.

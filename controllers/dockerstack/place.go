@@ -236,6 +236,29 @@ func (k *Kind) byName(ctx context.Context, p *place, name string, fresh bool) er
 	return nil
 }
 
+// confirm makes sure that the number of an agent's environment is not another one's by now, as it may be once Portainer was
+// restored from a backup.
+func (k *Kind) confirm(ctx context.Context, p *place) error {
+	if p.agent == nil {
+		return nil
+	}
+	all, err := k.rooms.of(ctx, p.access.URL, p.portainer.Server, k.Clock.Now(), true)
+	if err != nil {
+		return portainerError(p, err)
+	}
+	name := "none"
+	for _, e := range all {
+		if e.ID == p.environmentID {
+			name = strconv.Quote(e.Name)
+		}
+		if e.ID == p.environmentID && e.Name == p.environment {
+			return nil
+		}
+	}
+	return reconcile.Wait(EnvironmentMissingReason, environmentFor, fmt.Errorf("environment %d of HostService/%s is %s, and should be %q: waiting for HostService/%s to register it",
+		p.environmentID, p.service.Name, name, p.environment, p.agent.Name))
+}
+
 // portainerError names the server, and what helps.
 func portainerError(p *place, err error) error {
 	err = fmt.Errorf("ask HostService/%s: %w", p.service.Name, err)
