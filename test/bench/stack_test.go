@@ -52,6 +52,7 @@ func BenchmarkDockerStacks(b *testing.B) {
 		server := s.portainer()
 		floor := s.bareStacks()
 		server.ForgetRequests()
+		readBefore, writtenBefore := s.kube.counts()
 		began := time.Now()
 		for i := range stacks {
 			s.create(&v1alpha1.DockerStack{ObjectMeta: s.meta(fmt.Sprintf("stack%03d", i)), Spec: v1alpha1.DockerStackSpec{
@@ -61,6 +62,8 @@ func BenchmarkDockerStacks(b *testing.B) {
 		}
 		rate := s.deployed(began)
 		each := float64(len(server.Requests())) / stacks
+		read, written := s.kube.counts()
+		b.Logf("%.1f reads and %.1f writes of the API server for each", float64(read-readBefore)/stacks, float64(written-writtenBefore)/stacks)
 		s.pause(stackLook) // what followed the last deployment is over
 		server.ForgetRequests()
 		before, _ := passesOf(b, "dockerstack")
