@@ -119,11 +119,11 @@ func exports(r *reference) {
 
 // ports on which something listens, by machine. Of these, every guest's sshd may be reached by nobody.
 var ports = map[int][]int{
-	lab.Host: {53, 2049}, nginx: {22, 80, 443}, traefik: {22, 80}, stepCA: {22, 443}, portainer: {22, 9443}, drphoenix: {22, 9001},
+	lab.Host: {53, 2049}, nginx: {22, 80, 443}, traefik: {22, 80}, stepCA: {22, 443}, portainer: {22, 9443}, drphoenix: {22, 8081, 8082, 9001},
 }
 
 // pretended are the ports of what no sample declares yet.
-var pretended = map[int]int{traefik: 80, portainer: 9443, drphoenix: 9001}
+var pretended = map[int]int{traefik: 80}
 
 // outsider stands for the client outside of the site.
 const outsider = -1
@@ -131,11 +131,11 @@ const outsider = -1
 // flows are the connections that are declared, and there are no others: what each machine reaches.
 var flows = map[int][]string{
 	outsider:  {"10.0.0.153:443", "10.0.0.153:80"},
-	nginx:     {"10.0.0.10:443", "10.0.0.12:80", "10.0.0.13:53"},
-	traefik:   {"10.0.0.10:443", "10.0.0.111:9443", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
-	stepCA:    {"10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
+	nginx:     {"10.0.0.10:443", "10.0.0.111:9443", "10.0.0.12:80", "10.0.0.13:53"},
+	traefik:   {"10.0.0.10:443", "10.0.0.102:8081", "10.0.0.102:8082", "10.0.0.111:9443", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
+	stepCA:    {"10.0.0.111:9443", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
 	portainer: {"10.0.0.10:443", "10.0.0.102:9001", "10.0.0.13:2049", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
-	drphoenix: {"10.0.0.10:443", "10.0.0.13:2049", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
+	drphoenix: {"10.0.0.10:443", "10.0.0.111:9443", "10.0.0.13:2049", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
 }
 
 // connections tries every connection between the machines.
@@ -205,11 +205,11 @@ wait`
 
 // idle proves that a look at what is in order writes nothing, neither on the machines nor to the objects.
 func idle(r *reference) {
-	names := slices.Concat(entries, services)
+	names := slices.Concat(entries, services, under)
 	r.rest(names...)
 	const script = `find /etc /var/lib/phoenix /srv /usr/local -xdev ! -path '/etc/pve/*' -printf '%p %y %m %u:%g %s %T@ %C@\n' | sort; find /etc /var/lib/phoenix -xdev -type f ! -path '/etc/pve/*' -exec sha256sum {} + | sort`
 	before, pve := map[int]string{}, len(site.Site.Writes())
-	for _, vmid := range []int{lab.Host, nginx, stepCA} {
+	for _, vmid := range []int{lab.Host, nginx, stepCA, portainer, drphoenix} {
 		before[vmid] = inside(r.T, vmid, "sh", "-c", script)
 	}
 	for round := range 3 {

@@ -41,12 +41,14 @@ type processes struct {
 	texts map[string]string // what is looked for
 	seen  map[string]string // by secret: where
 	looks int
+	// arguments of all processes that were seen.
+	arguments map[string]struct{}
 }
 
 // watchProcesses looks at all processes again and again until the test ends.
 func watchProcesses(t *testing.T) *processes {
 	t.Helper()
-	p := &processes{since: time.Now(), stop: make(chan struct{}), seen: map[string]string{}, texts: secretTexts()}
+	p := &processes{since: time.Now(), stop: make(chan struct{}), seen: map[string]string{}, texts: secretTexts(), arguments: map[string]struct{}{}}
 	maps.Copy(p.texts, keyTexts())
 	p.ended.Go(func() {
 		for {
@@ -68,6 +70,9 @@ func (p *processes) look() {
 		found, _ := filepath.Glob("/proc/[0-9]*/" + file) // the pattern is right
 		for _, path := range found {
 			text, _ := os.ReadFile(path) // a process may end
+			if file == "cmdline" {
+				p.arguments[string(text)] = struct{}{}
+			}
 			for what, secret := range p.texts {
 				if bytes.Contains(text, []byte(secret)) {
 					p.seen[what] = fmt.Sprintf("%s: %q", path, text)
@@ -141,7 +146,7 @@ func shown(r *reference) map[string]string {
 	places := map[string]string{"the manager's log": string(log)}
 	for name, list := range map[string]client.ObjectList{
 		"Hosts": &v1alpha1.HostList{}, "Guests": &v1alpha1.GuestList{}, "HostServices": &v1alpha1.HostServiceList{},
-		"Certificates": &v1alpha1.CertificateList{}, "ConfigMaps": &corev1.ConfigMapList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
+		"Certificates": &v1alpha1.CertificateList{}, "DockerStacks": &v1alpha1.DockerStackList{}, "ConfigMaps": &corev1.ConfigMapList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
 	} {
 		if err := r.Client.List(test, list); err != nil {
 			r.Fatal(err)

@@ -138,7 +138,7 @@ func (r *reference) part(name string, run func(*reference)) {
 // allReady waits until every object is Ready.
 func (r *reference) allReady() {
 	r.Helper()
-	r.within(installTime, "all is Ready", func() error {
+	r.within(2*installTime, "all is Ready", func() error {
 		states, err := r.States(test)
 		if err == nil && !world.AllReady(states) {
 			var waiting []string
@@ -191,9 +191,15 @@ func (r *reference) patch(o client.Object, text string) {
 func (r *reference) look(names ...string) {
 	r.Helper()
 	for _, name := range names {
-		r.looks++
-		r.patch(serviceKey(name), fmt.Sprintf(`{"metadata":{"annotations":{%q:"%d-%d"}}}`, lookAnnotation, time.Now().UnixNano(), r.looks))
+		r.lookAt(serviceKey(name))
 	}
+}
+
+// lookAt makes Phoenix look at an object at once.
+func (r *reference) lookAt(o client.Object) {
+	r.Helper()
+	r.looks++
+	r.patch(o, fmt.Sprintf(`{"metadata":{"annotations":{%q:"%d-%d"}}}`, lookAnnotation, time.Now().UnixNano(), r.looks))
 }
 
 // says waits until a condition of a service begins with a text: its status, its reason, its message.

@@ -32,7 +32,7 @@ func TestServices(t *testing.T) {
 	r.declare(box("hand", hand, handAddress), box("fresh", fresh, freshAddress))
 	r.allReady()
 	fmt.Printf("    %-10s %5.1f s\n", "bring-up", time.Since(r.began).Seconds())
-	r.ready(slices.Concat(entries, services)...)
+	r.ready(slices.Concat(entries, services, under)...)
 	var group errgroup.Group
 	for vmid, packages := range map[int][]string{
 		lab.Host: {"libnfs-utils"}, nginx: {"bind9-dnsutils"}, drphoenix: {"libnfs-utils"}, hand: {"dnsmasq", "bind9-dnsutils"}, fresh: {"libnfs-utils", "bind9-dnsutils"},
@@ -48,6 +48,7 @@ func TestServices(t *testing.T) {
 	r.part("trust", trusting)
 	r.part("issued", issued)
 	r.part("idle", idle)
+	r.part("stacks", stacks)
 	r.part("drift", drift)
 	r.part("exclusive", exclusive)
 	r.part("rollback", rollback)
@@ -57,6 +58,8 @@ func TestServices(t *testing.T) {
 	r.part("killed", killed)
 	r.part("secrets", func(r *reference) { secrets(r, watched) })
 	r.part("keys", func(r *reference) { keyMaterial(r, watched.since, collected) })
+	r.part("values", func(r *reference) { hiddenValues(r, watched) })
+	r.part("unstacked", stacksRemoved)
 	r.part("removal", func(r *reference) { removal(r, before) })
 }
 
@@ -74,16 +77,20 @@ func removal(r *reference, before string) {
 // removeAll deletes every object, with what it stands for.
 func (r *reference) removeAll() {
 	r.Helper()
+	var deployed v1alpha1.DockerStackList
 	var guests v1alpha1.GuestList
 	var orders v1alpha1.CertificateList
 	var found v1alpha1.HostServiceList
 	var hosts v1alpha1.HostList
-	for _, list := range []client.ObjectList{&guests, &orders, &found, &hosts} {
+	for _, list := range []client.ObjectList{&deployed, &guests, &orders, &found, &hosts} {
 		if err := r.Client.List(test, list); err != nil {
 			r.Fatal(err)
 		}
 	}
 	var all []client.Object
+	for i := range deployed.Items {
+		all = append(all, &deployed.Items[i])
+	}
 	for i := range guests.Items {
 		r.patch(&guests.Items[i], `{"spec":{"deletionPolicy":"Delete"}}`)
 		all = append(all, &guests.Items[i])
