@@ -72,8 +72,8 @@ type Service struct {
 	Ports      []Port // published ones; none where an engine publishes none: with network_mode host or none, in internal networks
 	// Healthcheck says that the text has one. Without it the image may still have its own.
 	Healthcheck bool
-	// OneShot says that a container which ended with 0 stays so, as its restart policy is no (the default) or on-failure: an
-	// exit with 0 is as good as running.
+	// OneShot says that a container which ended with 0 stays so, as its restart policy is no (the default) or on-failure,
+	// and it neither publishes a port nor has a health check: an exit with 0 is as good as running.
 	OneShot bool
 }
 

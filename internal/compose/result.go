@@ -33,9 +33,7 @@ func (p *parser) service(s types.ServiceConfig) Service {
 	if has(p.typed.Services, s.Name) {
 		service.Containers = s.GetScale()
 	}
-	if h := s.HealthCheck; h != nil && !h.Disable {
-		service.Healthcheck = len(h.Test) > 0 && h.Test[0] != "NONE"
-	}
+	service.Healthcheck = checksHealth(s)
 	if p.publishes(s) {
 		service.Ports = ports(s.Ports)
 	}
@@ -64,13 +62,22 @@ func pullPolicy(s types.ServiceConfig) string {
 	return PullMissing
 }
 
-// oneShot asks the restart policy as compose does: what deploy says comes first.
+// oneShot asks the restart policy as compose does: what deploy says comes first. Who publishes a port or has a health check
+// is there to stay, whatever the policy, whose default is no: stopped by hand, it is put back.
 func oneShot(s types.ServiceConfig) bool {
+	if len(s.Ports) > 0 || checksHealth(s) {
+		return false
+	}
 	policy, _, _ := strings.Cut(s.Restart, ":")
 	if s.Deploy != nil && s.Deploy.RestartPolicy != nil {
 		policy = s.Deploy.RestartPolicy.Condition
 	}
 	return slices.Contains([]string{"", "no", "none", "on-failure"}, policy)
+}
+
+func checksHealth(s types.ServiceConfig) bool {
+	h := s.HealthCheck
+	return h != nil && !h.Disable && len(h.Test) > 0 && h.Test[0] != "NONE"
 }
 
 func ports(declared []types.ServicePortConfig) []Port {
