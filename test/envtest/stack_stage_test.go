@@ -61,14 +61,14 @@ type stackStage struct {
 }
 
 // newStackStage makes a stage whose Portainer knows the environment "agent".
-func newStackStage(t *testing.T) *stackStage {
+func newStackStage(t *testing.T, options ...func(*controllers.Options)) *stackStage {
 	t.Helper()
-	hub := machine.DockerHub()
-	hub.Push("shop/job:1", portainer.NewImage("job"))
-	hub.Push("shop/broken:1", portainer.NewImage("broken"))
-	s := newStage(t, set{idle: true, site: pve.Options{Registry: hub}})
+	s := newStage(t, set{idle: true, site: pve.Options{Registry: machine.DockerHub()}})
 	s.run(func(o *controllers.Options) {
 		o.HostServiceInterval, o.DockerStackInterval, o.Dial = 300*time.Millisecond, 300*time.Millisecond, s.site.DialContext
+		for _, more := range options {
+			more(o)
+		}
 	})
 	s.tlsSecret("portainer-tls", "portainer.phoenix.lan")
 	s.guest("box", container, addressed("10.0.5.2"))
