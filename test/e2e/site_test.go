@@ -182,21 +182,22 @@ func (w *theatre) killUntilReady() {
 	}
 	if kills == mostKills {
 		w.start()
-		w.settled()
 	}
+	w.settled()
 }
 
-// settled waits until all is Ready and nothing was written for a while.
+// settled waits until all is Ready and nothing was written for a while. What was Ready for the manager before is so in the
+// eyes of the API server until the present one has looked, so the while begins when that asks the site.
 func (w *theatre) settled() {
 	w.Helper()
 	const quiet = 5 * time.Second
-	last, since := -1, time.Now()
+	last, since, asked := -1, time.Now(), len(w.Site.Requests())
 	w.until("all is Ready and at rest", func() error {
 		writes := len(w.Site.Writes())
 		for _, n := range w.changesInside() {
 			writes += n
 		}
-		if writes != last {
+		if writes != last || len(w.Site.Requests()) <= asked {
 			last, since = writes, time.Now()
 		}
 		states, err := w.States(context.Background())
