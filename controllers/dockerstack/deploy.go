@@ -191,12 +191,18 @@ func (k *Kind) send(ctx context.Context, d *deployment, begun time.Time) error {
 		return err
 	}
 	d.asked = true
-	env, plain := d.release.variables(d.owner), d.release.plain()
-	if there.record != nil {
-		return d.place.portainer.UpdateStack(ctx, there.record.ID, d.place.environmentID, portainer.StackChange{Text: d.release.text, Env: env, Plain: plain})
+	if there.record == nil {
+		return d.create(ctx, there)
 	}
-	made := portainer.NewStack{Name: d.project, Text: d.release.text, Env: env, Plain: plain}
-	_, err = d.place.portainer.CreateStack(ctx, d.place.environmentID, made)
+	return d.place.portainer.UpdateStack(ctx, there.record.ID, d.place.environmentID, portainer.StackChange{
+		Text: d.release.text, Env: d.release.variables(d.owner), Plain: d.release.plain(),
+	})
+}
+
+// create makes the stack at Portainer.
+func (d *deployment) create(ctx context.Context, there outside) error {
+	made := portainer.NewStack{Name: d.project, Text: d.release.text, Env: d.release.variables(d.owner), Plain: d.release.plain()}
+	_, err := d.place.portainer.CreateStack(ctx, d.place.environmentID, made)
 	if portainer.KindOf(err) != portainer.Conflict || len(there.containers) == 0 {
 		return err
 	}
