@@ -316,14 +316,13 @@ func (w *world) delete(objects ...client.Object) {
 		if err := w.raw.Delete(w.t.Context(), obj); err != nil {
 			w.t.Fatal(err)
 		}
-		err := w.raw.Get(w.t.Context(), client.ObjectKeyFromObject(obj), obj)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		obj.SetGeneration(obj.GetGeneration() + 1) // the API server does
-		if err := w.raw.Update(w.t.Context(), obj); err != nil {
-			w.t.Fatal(err)
-		}
+		w.again(func() error {
+			if err := w.raw.Get(w.t.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
+				return client.IgnoreNotFound(err)
+			}
+			obj.SetGeneration(obj.GetGeneration() + 1) // the API server does
+			return client.IgnoreNotFound(w.raw.Update(w.t.Context(), obj))
+		})
 	}
 }
 
