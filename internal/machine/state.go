@@ -70,7 +70,8 @@ type File struct {
 	// such as update-ca-certificates; empty: none. It runs within a minute, before
 	// Verify and before any unit hears of the change, once for all the files that
 	// name the same, and again after a change was put back. That a command of a
-	// file that went is no longer installed is no failure.
+	// file that went is no longer installed is no failure. A script, sh -c SCRIPT
+	// NAME, is shown by its name.
 	Refresh []string
 	// Replaces says that the path is the distribution's or somebody's own: what
 	// is there is kept and comes back when the file goes.
