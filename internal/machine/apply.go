@@ -267,7 +267,7 @@ func (c *change) settle(s *script) {
 		s.line("refreshed=yes")
 	}
 	for _, r := range c.refreshes {
-		s.line("try refresh %s %s || return 1", word(strings.Join(r.Argv, " ")), c.refresh(r))
+		s.line("try refresh %s %s || return 1", word(r.String()), c.refresh(r))
 	}
 	for _, v := range c.p.want.Verify {
 		s.line("try verify %s timeout %d %s || return 1", word(v.Name), validatePatience, words(v.Argv))

@@ -383,7 +383,7 @@ func (c *change) message() string {
 		parts = append(parts, "release "+r.unit)
 	}
 	for _, r := range c.refreshes {
-		parts = append(parts, "run "+strings.Join(r.Argv, " "))
+		parts = append(parts, "run "+r.String())
 	}
 	for _, t := range c.triggers {
 		parts = append(parts, strings.ToLower(string(t.Action))+" "+t.Unit)

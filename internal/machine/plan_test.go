@@ -183,7 +183,7 @@ func programState() State {
 		Dirs: []Dir{{Path: "/etc/app", Owner: "root", Group: "root", Mode: 0o755}},
 		Files: []File{
 			{Path: "/etc/app/a", Content: []byte("a"), Refresh: []string{"make-it", "--of a"}}, {Path: "/etc/app/b", Content: []byte("b"), Refresh: []string{"make-it", "--of a"}},
-			{Path: "/etc/app/c", Content: []byte("c"), Refresh: []string{"make-other"}},
+			{Path: "/etc/app/c", Content: []byte("c"), Refresh: []string{"sh", "-c", "make-other && tidy", "make-other"}},
 		},
 		Units: []Unit{{Name: "app.service", Running: true}},
 	}

@@ -6,11 +6,20 @@ package machine
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // ownedRefresh is a command that a change has to run.
 type ownedRefresh struct {
 	Argv []string `json:"refresh"`
+}
+
+// String names it for people: a script by the name that it is given as $0.
+func (r ownedRefresh) String() string {
+	if len(r.Argv) == 4 && r.Argv[0] == "sh" && r.Argv[1] == "-c" {
+		return r.Argv[3]
+	}
+	return strings.Join(r.Argv, " ")
 }
 
 // addRefresh adds the command of a file that changes or goes.

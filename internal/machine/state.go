@@ -73,7 +73,8 @@ type File struct {
 	// such as update-ca-certificates; empty: none. It runs within a minute, before
 	// Verify and before any unit hears of the change, once for all the files that
 	// name the same, and again after a change was put back. That a command of a
-	// file that went is no longer installed is no failure.
+	// file that went is no longer installed is no failure. A script, sh -c SCRIPT
+	// NAME, is shown by its name.
 	Refresh []string
 	// Early puts the file into its place before packages are installed, and has
 	// apt read its lists anew then: for a source that alone has one of them. It

@@ -109,7 +109,7 @@ func State(roots []Root) machine.State {
 	want.Packages = []string{"ca-certificates"}
 	for _, r := range roots {
 		want.Files = append(want.Files, machine.File{
-			Path: r.path(), Mode: 0o644, Content: r.pem(), Refresh: []string{"sh", "-c", makeBundle},
+			Path: r.path(), Mode: 0o644, Content: r.pem(), Refresh: []string{"sh", "-c", makeBundle, "update-ca-certificates"},
 		})
 		want.Probes = append(want.Probes, machine.Probe{
 			Name: r.String() + " in " + bundle, Argv: []string{"sh", "-c", inBundle, "sh", r.path(), bundle},

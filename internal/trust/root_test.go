@@ -80,7 +80,7 @@ func TestState(t *testing.T) {
 	got := State([]Root{two, one})
 	path := func(r Root) string { return "/usr/local/share/ca-certificates/phoenix-" + r.Fingerprint[:8] + ".crt" }
 	file := func(r Root) machine.File {
-		return machine.File{Path: path(r), Mode: 0o644, Content: r.pem(), Refresh: []string{"sh", "-c", makeBundle}}
+		return machine.File{Path: path(r), Mode: 0o644, Content: r.pem(), Refresh: []string{"sh", "-c", makeBundle, "update-ca-certificates"}}
 	}
 	if diff := cmp.Diff([]machine.File{file(one), file(two)}, got.Files); diff != "" {
 		t.Errorf("one file a root, in an order of their own (-want +got):\n%s", diff)

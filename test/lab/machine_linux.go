@@ -20,6 +20,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+	k8swait "k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
 )
 
 // bootTime is how long a machine may take to boot.
@@ -241,13 +243,6 @@ func (m *machine) resolve(path string) (string, error) {
 
 // removeAll removes a folder. A file system whose unmounting goes on may put something there for a moment longer.
 func removeAll(dir string) error {
-	const tries, pause = 50, 100 * time.Millisecond
-	var err error
-	for range tries {
-		if err = os.RemoveAll(dir); err == nil {
-			return nil
-		}
-		<-time.After(pause)
-	}
-	return err
+	patience := k8swait.Backoff{Steps: 50, Duration: 100 * time.Millisecond}
+	return retry.OnError(patience, func(error) bool { return true }, func() error { return os.RemoveAll(dir) })
 }
