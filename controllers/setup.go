@@ -42,8 +42,8 @@ const (
 // ConfigMaps is watched for DockerStacks.
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts;guests;hostservices;certificates;dockerstacks,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts/status;guests/status;hostservices/status;certificates/status;dockerstacks/status,verbs=patch
+// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts;guests;hostservices;certificates;dockerstacks;routes,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts/status;guests/status;hostservices/status;certificates/status;dockerstacks/status;routes/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 //
 // Who may read /metrics is for the API server to say.

@@ -46,7 +46,7 @@ const (
 type ObjectReference struct {
 	// kind of the object.
 	// +required
-	// +kubebuilder:validation:Enum=Host;Guest;HostService;Certificate;DockerStack
+	// +kubebuilder:validation:Enum=Host;Guest;HostService;Certificate;DockerStack;Route
 	Kind string `json:"kind,omitempty"`
 	// name of the object.
 	// +required

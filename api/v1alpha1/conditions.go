@@ -54,6 +54,18 @@ const (
 	HealthyCondition = "Healthy"
 )
 
+// Conditions of a Route.
+const (
+	// ProgrammedCondition: the router has the Route as it is declared, and says that it is enabled.
+	ProgrammedCondition = "Programmed"
+	// PublishedCondition: the host names resolve to the gateway on the router's machine.
+	PublishedCondition = "Published"
+	// CertificateMatchesCondition: what the gateway serves for the host names covers them, and is valid.
+	CertificateMatchesCondition = "CertificateMatches"
+	// BackendReachableCondition: the backends answer the router's machine.
+	BackendReachableCondition = "BackendReachable"
+)
+
 // Conditions of a Certificate, and of machines that trust authorities.
 const (
 	// IssuedCondition of a Certificate: its Secret holds a valid certificate that fits the spec.

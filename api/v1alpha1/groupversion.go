@@ -20,6 +20,7 @@ func AddToScheme(s *runtime.Scheme) error {
 		&HostService{}, &HostServiceList{},
 		&Certificate{}, &CertificateList{},
 		&DockerStack{}, &DockerStackList{},
+		&Route{}, &RouteList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -10,14 +10,15 @@ import (
 // HostServiceSpec declares one service on a Proxmox VE host or in a guest: exactly one of its blocks.
 // +kubebuilder:validation:XValidation:rule="has(self.hostRef) != has(self.guestRef)",message="a HostService needs exactly one of hostRef and guestRef: the machine that it runs on"
 // +kubebuilder:validation:XValidation:rule="!has(self.node) || has(self.hostRef)",message="node belongs to hostRef: a guest is followed to the node that it is on"
-// +kubebuilder:validation:XValidation:rule="(has(self.dnsmasq) ? 1 : 0) + (has(self.docker) ? 1 : 0) + (has(self.firewall) ? 1 : 0) + (has(self.nfs) ? 1 : 0) + (has(self.nginx) ? 1 : 0) + (has(self.portainer) ? 1 : 0) + (has(self.portainerAgent) ? 1 : 0) + (has(self.stepCA) ? 1 : 0) == 1",message="a HostService needs exactly one of dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent and stepCA"
+// +kubebuilder:validation:XValidation:rule="(has(self.dnsmasq) ? 1 : 0) + (has(self.docker) ? 1 : 0) + (has(self.firewall) ? 1 : 0) + (has(self.nfs) ? 1 : 0) + (has(self.nginx) ? 1 : 0) + (has(self.portainer) ? 1 : 0) + (has(self.portainerAgent) ? 1 : 0) + (has(self.stepCA) ? 1 : 0) + (has(self.traefik) ? 1 : 0) == 1",message="a HostService needs exactly one of dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent, stepCA and traefik"
 // +kubebuilder:validation:XValidation:rule="!has(self.firewall) || (has(self.hostRef) && !has(self.node))",message="firewall needs hostRef without node: it holds the rules of the whole Proxmox site"
 // +kubebuilder:validation:XValidation:rule="!has(self.stepCA) || has(self.guestRef)",message="stepCA needs guestRef: an authority runs in a Guest of its own"
 // +kubebuilder:validation:XValidation:rule="!has(self.nginx) || has(self.guestRef)",message="nginx needs guestRef: the entry of the site runs in a Guest"
+// +kubebuilder:validation:XValidation:rule="!has(self.traefik) || has(self.guestRef)",message="traefik needs guestRef: the router of the site runs in a Guest"
 // +kubebuilder:validation:XValidation:rule="!has(self.docker) || has(self.guestRef)",message="docker needs guestRef: containers do not run on the Proxmox host itself"
 // +kubebuilder:validation:XValidation:rule="!has(self.portainer) || has(self.guestRef)",message="portainer needs guestRef: it runs in a Guest with a Docker engine"
 // +kubebuilder:validation:XValidation:rule="!has(self.portainerAgent) || has(self.guestRef)",message="portainerAgent needs guestRef: it runs in a Guest with a Docker engine"
-// +kubebuilder:validation:XValidation:rule="has(self.dnsmasq) == has(oldSelf.dnsmasq) && has(self.docker) == has(oldSelf.docker) && has(self.portainer) == has(oldSelf.portainer) && has(self.portainerAgent) == has(oldSelf.portainerAgent) && has(self.firewall) == has(oldSelf.firewall) && has(self.nfs) == has(oldSelf.nfs) && has(self.nginx) == has(oldSelf.nginx) && has(self.stepCA) == has(oldSelf.stepCA)",message="the service cannot be changed to another one: make a new HostService instead"
+// +kubebuilder:validation:XValidation:rule="has(self.dnsmasq) == has(oldSelf.dnsmasq) && has(self.docker) == has(oldSelf.docker) && has(self.portainer) == has(oldSelf.portainer) && has(self.portainerAgent) == has(oldSelf.portainerAgent) && has(self.firewall) == has(oldSelf.firewall) && has(self.nfs) == has(oldSelf.nfs) && has(self.nginx) == has(oldSelf.nginx) && has(self.stepCA) == has(oldSelf.stepCA) && has(self.traefik) == has(oldSelf.traefik)",message="the service cannot be changed to another one: make a new HostService instead"
 // +kubebuilder:validation:XValidation:rule="has(self.hostRef) == has(oldSelf.hostRef) && (!has(self.hostRef) || self.hostRef.name == oldSelf.hostRef.name)",message="hostRef cannot be changed: make a new HostService instead"
 // +kubebuilder:validation:XValidation:rule="has(self.guestRef) == has(oldSelf.guestRef) && (!has(self.guestRef) || self.guestRef.name == oldSelf.guestRef.name)",message="guestRef cannot be changed: make a new HostService instead"
 // +kubebuilder:validation:XValidation:rule="has(self.node) == has(oldSelf.node) && (!has(self.node) || self.node == oldSelf.node)",message="node cannot be changed: make a new HostService instead"
@@ -49,7 +50,7 @@ type HostServiceSpec struct {
 	// nfs exports directories.
 	// +optional
 	NFS *NFS `json:"nfs,omitempty"`
-	// nginx is the entry of the site: it ends TLS.
+	// nginx is the gateway of the site: it ends TLS.
 	// +optional
 	Nginx *Nginx `json:"nginx,omitempty"`
 	// portainer is a Portainer server: it deploys the DockerStacks.
@@ -61,13 +62,16 @@ type HostServiceSpec struct {
 	// stepCA is a certificate authority.
 	// +optional
 	StepCA *StepCA `json:"stepCA,omitempty"`
+	// traefik is the router of the site: it sends requests to the backends of Routes.
+	// +optional
+	Traefik *Traefik `json:"traefik,omitempty"`
 }
 
 // HostServiceStatus is what was observed of a HostService.
 type HostServiceStatus struct {
 	CommonStatus `json:",inline"`
 
-	// service that the object declares: dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent or stepCA.
+	// service that the object declares: dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent, stepCA or traefik.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
@@ -95,6 +99,9 @@ type HostServiceStatus struct {
 	// stepCA is what was observed of the authority, of a stepCA service.
 	// +optional
 	StepCA *StepCAStatus `json:"stepCA,omitempty"`
+	// traefik is what was observed of the router, of a traefik service.
+	// +optional
+	Traefik *TraefikStatus `json:"traefik,omitempty"`
 }
 
 // ExportStatus is one export that clients can mount.
