@@ -66,6 +66,15 @@ var (
 
 const maxName = 253
 
+// What values must be, in words.
+const (
+	nameWords = "must be a host name in lower case, for example www.phoenix.lan or *.phoenix.lan"
+	pathWords = "must be absolute, without '.' and '..', of letters, digits and - . _"
+)
+
+// isPath says whether a path can be written.
+func isPath(file string) bool { return pathPattern.MatchString(file) && path.Clean(file) == file }
+
 // IsName says whether a server can have a name: a host name in lower case whose first label may be *.
 func IsName(name string) bool { return len(name) <= maxName && namePattern.MatchString(name) }
 
@@ -108,12 +117,12 @@ func (s Server) check() error {
 	}
 	for i, name := range s.Names {
 		if !IsName(name) {
-			refuse(fmt.Sprintf("%s.names[%d]", s.Source, i), name, "must be a host name in lower case, for example www.phoenix.lan or *.phoenix.lan")
+			refuse(fmt.Sprintf("%s.names[%d]", s.Source, i), name, nameWords)
 		}
 	}
 	for i, file := range []string{s.Certificate, s.Key} {
-		if !pathPattern.MatchString(file) || path.Clean(file) != file {
-			refuse(s.Source+[]string{".certificate", ".key"}[i], file, "must be absolute, without '.' and '..', of letters, digits and - . _")
+		if !isPath(file) {
+			refuse(s.Source+[]string{".certificate", ".key"}[i], file, pathWords)
 		}
 	}
 	return errors.Join(errs...)
