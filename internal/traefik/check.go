@@ -192,6 +192,9 @@ func (c *checker) tcp(r Route) {
 		c.refuse("tcp", "", "goes with hosts and backends alone")
 	}
 	c.within("tcp.proxyProtocol", r.TCP.ProxyProtocol, 0, 2)
+	if len(r.weighted()) == 0 {
+		c.refuse("backends", "", "must have one with a weight: Traefik has no service of TCP without a server")
+	}
 	for i, s := range r.Servers {
 		field := fmt.Sprintf("backends[%d]", i)
 		c.within(field+".weight", s.Weight, 0, maxWeight)

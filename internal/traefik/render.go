@@ -180,11 +180,14 @@ func (r Route) encode(config *dynamic.Configuration) ([]byte, error) {
 		return nil, fmt.Errorf("write route %s: %w", r.Name, err)
 	}
 	r.complete(tree)
-	text, err := json.MarshalIndent(tree, "", "  ")
-	if err != nil {
+	var text bytes.Buffer
+	out := json.NewEncoder(&text)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	if err := out.Encode(tree); err != nil {
 		return nil, fmt.Errorf("write route %s: %w", r.Name, err)
 	}
-	return append(bytes.ReplaceAll(text, []byte("{{"), []byte(`{\u007b`)), '\n'), nil
+	return bytes.ReplaceAll(text.Bytes(), []byte("{{"), []byte(`{\u007b`)), nil
 }
 
 // complete adds what Traefik has and the library's types lack: weights, the status of a health check, the age of a cookie.

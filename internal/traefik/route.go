@@ -15,6 +15,7 @@
 //     path. So one is always given.
 //   - PathPrefix compares letters: /api fits /apix too.
 //   - redirectRegex sees http:// where TLS ended before it.
+//   - Each router has middlewares of its own: a rate limit counts apart for paths that have different priorities.
 //   - A server of weight 0 gets nothing; of servers whose status is not asked for, none is ever down.
 package traefik
 
@@ -46,7 +47,7 @@ type Route struct {
 	Priority int
 	// EntryPoint of Traefik; empty: Web, and WebSecure with TCP.
 	EntryPoint string
-	// Servers in the order of their declaration. None with a weight: everybody gets 503.
+	// Servers in the order of their declaration. None with a weight: everybody gets 503; with TCP there must be one.
 	Servers []Server
 	// PassHostHeader hands the client's Host header on; nil: it does.
 	PassHostHeader *bool

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -36,6 +37,9 @@ type State struct {
 	// Down are the servers that a health check took out.
 	Down []string
 }
+
+// ending is what Render puts behind a Route's name.
+var ending = regexp.MustCompile(`^(-[ms]?[0-9]+|-[0-9a-f]{16})?$`)
 
 // rawThing is a router, a service or a middleware, without what secrets it holds.
 type rawThing struct {
@@ -107,7 +111,7 @@ func (r Runtime) Look(name, version string) State {
 	at, _ := slices.BinarySearchFunc(r.things, name, func(t thing, name string) int { return strings.Compare(t.name, name) })
 	var found []thing
 	for ; at < len(r.things) && strings.HasPrefix(r.things[at].name, name); at++ {
-		if t := r.things[at]; t.name == name || t.name[len(name)] == '-' {
+		if t := r.things[at]; ending.MatchString(t.name[len(name):]) {
 			found = append(found, t)
 		}
 	}
