@@ -24,15 +24,16 @@ func startLab(ctx context.Context) (*place, error) {
 	}
 	return &place{
 		running: l.Site, address: lab.Gateway, stop: l.Stop,
-		edit:  func(objects []*unstructured.Unstructured) error { return adapt(objects, l.StepCA) },
-		enter: fmt.Sprintf("nsenter --target %d --net ", l.PID),
-		hint:  fmt.Sprintf("\n  %s    # the host\n  %s    # container step-ca\n", l.Shell(lab.Host), l.Shell(103)),
+		edit:     func(objects []*unstructured.Unstructured) error { return adapt(objects, l.Releases) },
+		enter:    fmt.Sprintf("nsenter --target %d --net ", l.PID),
+		outsider: l.Outsider(),
+		hint:     fmt.Sprintf("\n  %s    # the host\n  %s    # container step-ca\n", l.Shell(lab.Host), l.Shell(103)),
 	}, nil
 }
 
 // adapt changes the samples to what the lab has, and says so.
-func adapt(objects []*unstructured.Unstructured, stepCA lab.Artifact) error {
-	notes, err := lab.Adapt(objects, lab.KernelNFS(), stepCA)
+func adapt(objects []*unstructured.Unstructured, releases lab.Releases) error {
+	notes, err := lab.Adapt(objects, lab.KernelNFS(), releases)
 	for _, note := range notes {
 		fmt.Println("lab            " + note)
 	}

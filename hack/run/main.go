@@ -59,8 +59,9 @@ type place struct {
 	address string // of the machine that the control plane runs on
 	edit    func(objects []*unstructured.Unstructured) error
 	// enter says how to get into it from another terminal: what comes before a command, and what else there is to know.
-	enter, hint string
-	stop        func() error
+	// outsider is enter for a command that comes from outside of the site.
+	enter, outsider, hint string
+	stop                  func() error
 }
 
 func run(ctx context.Context, args []string) (err error) {
@@ -126,7 +127,7 @@ func converge(ctx context.Context, w *world.World, timeout time.Duration) error 
 		}
 		if world.AllReady(states) {
 			fmt.Printf("\nall %d objects are Ready after %.1f s\n\n", len(states), time.Since(began).Seconds())
-			return printTables(ctx, w, "hosts", "guests", "hostservices", "certificates", "dockerstacks")
+			return printTables(ctx, w, "hosts", "guests", "hostservices", "certificates", "dockerstacks", "routes")
 		}
 		select {
 		case <-tick.C:
@@ -191,7 +192,11 @@ func stay(ctx context.Context, w *world.World, p *place) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\nTo look around from another terminal:\n\n  export KUBECONFIG=%s; %skubectl get phoenix\n%s\nCtrl-C ends everything.\n", path, p.enter, p.hint)
+	visits, err := visits(ctx, w, p.outsider)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	fmt.Printf("\nTo look around from another terminal:\n\n  export KUBECONFIG=%s; %skubectl get phoenix\n%s%s\nCtrl-C ends everything.\n", path, p.enter, visits, p.hint)
 	select {
 	case <-ctx.Done():
 		fmt.Println("\nstopping")

@@ -48,8 +48,8 @@ type Lab struct {
 	PID int
 	// Repository is the URL of the apt repository, for machines.
 	Repository string
-	// StepCA is the release of step-ca at the lab's mirror.
-	StepCA Artifact
+	// Releases are the releases of programs at the lab's mirror.
+	Releases Releases
 
 	options Options
 	images  image.Images
@@ -103,7 +103,7 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 		PID: pid, options: o, images: images, node: "phoenix", dir: filepath.Join(folder, number),
 		name:       groupPrefix + filepath.Base(folder) + "-" + number,
 		Repository: "http://" + Gateway + "/apt",
-		StepCA:     Artifact{URL: mirror + filepath.Base(images.StepCA.Path), SHA256: images.StepCA.SHA256, Member: images.StepCA.Member},
+		Releases:   Releases{StepCA: atMirror(images.StepCA), Traefik: atMirror(images.Traefik), NextTraefik: atMirror(images.NextTraefik)},
 	}
 	l.options.Site.Nodes = []string{l.node}
 	if len(o.Site.Bridges) == 0 {
@@ -270,13 +270,20 @@ func (l *Lab) say(format string, args ...any) {
 // mirror is where the releases of programs are.
 const mirror = "http://" + Gateway + "/artifacts/"
 
+// atMirror is a release as machines download it.
+func atMirror(a image.Artifact) Artifact {
+	return Artifact{URL: mirror + filepath.Base(a.Path), SHA256: a.SHA256, Member: a.Member}
+}
+
 // serveFiles serves the apt repository, the artifacts and the images of containers.
 func (l *Lab) serveFiles(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("/apt/", http.StripPrefix("/apt/", http.FileServer(http.Dir(l.images.Repository))))
-	mux.HandleFunc("/artifacts/"+filepath.Base(l.images.StepCA.Path), func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFile(w, r, l.images.StepCA.Path)
-	})
+	for _, a := range []image.Artifact{l.images.StepCA, l.images.Traefik, l.images.NextTraefik} {
+		mux.HandleFunc("/artifacts/"+filepath.Base(a.Path), func(w http.ResponseWriter, r *http.Request) {
+			http.ServeFile(w, r, a.Path)
+		})
+	}
 	mux.Handle("/images/", &l.registry)
 	mux.Handle("/v2/", &l.registry)
 	var lc net.ListenConfig

@@ -51,28 +51,48 @@ func (l *Lab) Client(ctx context.Context, argv ...string) (Result, error) {
 	return capture(ctx, nil, "nsenter", append([]string{"--net=" + clientNetwork, "--"}, argv...)...)
 }
 
+// DialClient connects as the one outside of the site does. It finds no names: the address is an IP address and a port.
+func (l *Lab) DialClient(ctx context.Context, network, address string) (net.Conn, error) {
+	return socketIn(clientNetwork, func() (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, address)
+	})
+}
+
+// Outsider is what root outside of the lab puts before a command that shall come from the Client's network.
+func (l *Lab) Outsider() string {
+	return fmt.Sprintf("nsenter --target %d --mount nsenter --net=%s ", l.PID, clientNetwork)
+}
+
 // listenIn listens in another network namespace.
 func listenIn(ctx context.Context, namespace, address string) (net.Listener, error) {
+	l, err := socketIn(namespace, func() (net.Listener, error) {
+		var lc net.ListenConfig
+		return lc.Listen(ctx, "tcp", address)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s in %s: %w", address, namespace, err)
+	}
+	return l, nil
+}
+
+// socketIn opens a socket in another network namespace, where it stays.
+func socketIn[S any](namespace string, open func() (S, error)) (S, error) {
 	type result struct {
-		l   net.Listener
+		s   S
 		err error
 	}
 	done := make(chan result)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := enterNetwork(namespace)
-		var l net.Listener
-		if err == nil {
-			var lc net.ListenConfig
-			l, err = lc.Listen(ctx, "tcp", address)
+		var r result
+		if r.err = enterNetwork(namespace); r.err == nil {
+			r.s, r.err = open()
 		}
-		done <- result{l, err}
+		done <- r
 	}()
 	r := <-done
-	if r.err != nil {
-		return nil, fmt.Errorf("listen on %s in %s: %w", address, namespace, r.err)
-	}
-	return r.l, nil
+	return r.s, r.err
 }
 
 // enterNetwork moves the calling thread into another network namespace.

@@ -34,14 +34,22 @@ type Artifact struct {
 	URL, SHA256, Member string
 }
 
+// Releases are the releases of programs at the lab's mirror.
+type Releases struct {
+	// StepCA is step-ca.
+	StepCA Artifact
+	// Traefik is Traefik. NextTraefik is one to which it can be upgraded: the same program with another version in it.
+	Traefik, NextTraefik Artifact
+}
+
 // RegistryMirror is the URL, for machines, at which a Docker engine pulls the lab's images when it is named as a mirror of
 // Docker Hub.
 const RegistryMirror = "http://" + Gateway
 
 // Adapt changes declared objects to what the lab has: the resolver at the Gateway stands for those of the world, and the mirror
-// for Docker Hub and for the download of step-ca, and where the kernel has no NFS the server is Ganesha, and no virtual machine mounts what only a
-// user-space client could read. It returns what it changed that somebody may miss.
-func Adapt(objects []*unstructured.Unstructured, kernelNFS bool, stepCA Artifact) (notes []string, err error) {
+// for Docker Hub and for the downloads of step-ca and Traefik, and where the kernel has no NFS the server is Ganesha, and no virtual
+// machine mounts what only a user-space client could read. It returns what it changed that somebody may miss.
+func Adapt(objects []*unstructured.Unstructured, kernelNFS bool, releases Releases) (notes []string, err error) {
 	for _, o := range objects {
 		if _, ok, _ := unstructured.NestedSlice(o.Object, "spec", "dnsmasq", "upstreams"); ok {
 			err = errors.Join(err, unstructured.SetNestedStringSlice(o.Object, []string{Gateway}, "spec", "dnsmasq", "upstreams"))
@@ -51,7 +59,10 @@ func Adapt(objects []*unstructured.Unstructured, kernelNFS bool, stepCA Artifact
 		}
 		if _, ok, _ := unstructured.NestedMap(o.Object, "spec", "stepCA"); ok {
 			unstructured.RemoveNestedField(o.Object, "spec", "stepCA", "packageName")
-			err = errors.Join(err, unstructured.SetNestedStringMap(o.Object, stepCA.spec(), "spec", "stepCA", "artifact"))
+			err = errors.Join(err, unstructured.SetNestedStringMap(o.Object, releases.StepCA.spec(), "spec", "stepCA", "artifact"))
+		}
+		if _, ok, _ := unstructured.NestedMap(o.Object, "spec", "traefik"); ok {
+			err = errors.Join(err, unstructured.SetNestedStringMap(o.Object, releases.Traefik.spec(), "spec", "traefik", "artifact"))
 		}
 		if !kernelNFS {
 			more, e := adaptNFS(o)

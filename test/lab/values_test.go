@@ -21,6 +21,7 @@ func declared() []*unstructured.Unstructured {
 		object("other", map[string]any{"type": "Container"}),
 		object("ca", map[string]any{"stepCA": map[string]any{"packageName": "step-ca", "port": int64(443)}}),
 		object("engine", map[string]any{"docker": map[string]any{"registryMirrors": []any{"https://mirror.example"}, "liveRestore": true}}),
+		object("router", map[string]any{"traefik": map[string]any{"webPort": int64(80), "artifact": map[string]any{"url": "https://there.example"}}}),
 	}
 }
 
@@ -31,14 +32,16 @@ func TestAdapt(t *testing.T) {
 		notes     int
 		change    func(o []*unstructured.Unstructured)
 	}{
-		{"the kernel has NFS: only the resolver, the download and the registry are others", true, 0, func([]*unstructured.Unstructured) {}},
+		{"the kernel has NFS: only the resolver, the downloads and the registry are others", true, 0, func([]*unstructured.Unstructured) {}},
 		{"the kernel has none", false, 2, func(o []*unstructured.Unstructured) {
 			o[1].Object["spec"].(map[string]any)["nfs"].(map[string]any)["server"] = "Ganesha"
 			delete(o[2].Object["spec"].(map[string]any), "nfsMounts")
 		}},
 	} {
 		got, want := declared(), declared()
-		notes, err := Adapt(got, tc.kernelNFS, Artifact{URL: "http://10.0.0.1/x", SHA256: "12", Member: "x"})
+		notes, err := Adapt(got, tc.kernelNFS, Releases{
+			StepCA: Artifact{URL: "http://10.0.0.1/x", SHA256: "12", Member: "x"}, Traefik: Artifact{URL: "http://10.0.0.1/y", SHA256: "34", Member: "y"},
+		})
 		if err != nil || len(notes) != tc.notes {
 			t.Errorf("%s: notes %q (%v)", tc.reason, notes, err)
 		}
@@ -47,6 +50,9 @@ func TestAdapt(t *testing.T) {
 			"port": int64(443), "artifact": map[string]any{"url": "http://10.0.0.1/x", "sha256": "12", "member": "x"},
 		}
 		want[5].Object["spec"].(map[string]any)["docker"].(map[string]any)["registryMirrors"] = []any{"http://10.0.0.1"}
+		want[6].Object["spec"].(map[string]any)["traefik"] = map[string]any{
+			"webPort": int64(80), "artifact": map[string]any{"url": "http://10.0.0.1/y", "sha256": "34", "member": "y"},
+		}
 		tc.change(want)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", tc.reason, diff)

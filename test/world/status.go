@@ -31,7 +31,7 @@ type State struct {
 // States reads every Phoenix object in order of kind and name.
 func (w *World) States(ctx context.Context) ([]State, error) {
 	var states []State
-	for _, list := range []client.ObjectList{&v1alpha1.HostList{}, &v1alpha1.GuestList{}, &v1alpha1.HostServiceList{}, &v1alpha1.CertificateList{}, &v1alpha1.DockerStackList{}} {
+	for _, list := range []client.ObjectList{&v1alpha1.HostList{}, &v1alpha1.GuestList{}, &v1alpha1.HostServiceList{}, &v1alpha1.CertificateList{}, &v1alpha1.DockerStackList{}, &v1alpha1.RouteList{}} {
 		if err := w.Client.List(ctx, list, client.InNamespace(Namespace)); err != nil {
 			return nil, fmt.Errorf("list objects: %w", err)
 		}

@@ -66,6 +66,8 @@ type World struct {
 	Kubeconfig string
 	// Site is the simulated Proxmox VE site.
 	Site *pve.Server
+	// Proxy is the HOST:PORT of the SOCKS5 server that leads to the machines of a site of the world's own, else empty.
+	Proxy string
 
 	opts    Options
 	env     *envtest.Environment
@@ -116,6 +118,7 @@ func Start(ctx context.Context, o Options) (*World, error) {
 func (w *World) SwapSites(other *World) {
 	w.Site, other.Site = other.Site, w.Site
 	w.proxy, other.proxy = other.proxy, w.proxy
+	w.Proxy, other.Proxy = other.Proxy, w.Proxy
 	w.mirror, other.mirror = other.mirror, w.mirror
 }
 
@@ -135,7 +138,8 @@ func (w *World) startSite(ctx context.Context) error {
 	if w.proxy, err = startProxy(ctx, w.Site); err != nil {
 		return err
 	}
-	w.say("Proxmox VE     simulated at %s, its machines behind SOCKS5 at %s", w.Site.URL, w.proxy.listener.Addr())
+	w.Proxy = w.proxy.listener.Addr().String()
+	w.say("Proxmox VE     simulated at %s, its machines behind SOCKS5 at %s", w.Site.URL, w.Proxy)
 	return nil
 }
 

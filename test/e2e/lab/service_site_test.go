@@ -67,7 +67,7 @@ func openSite(t *testing.T, folder string) *reference {
 	r.World, err = world.Start(test, world.Options{
 		Root: root, Dir: t.TempDir(), Manager: manager, Running: site.Site, Address: lab.Gateway,
 		Edit: func(objects []*unstructured.Unstructured) error {
-			notes, err := lab.Adapt(objects, lab.KernelNFS(), site.StepCA)
+			notes, err := lab.Adapt(objects, lab.KernelNFS(), site.Releases)
 			t.Log(strings.Join(notes, "; "))
 			return err
 		},

@@ -50,12 +50,16 @@ func (m module) program() string { return filepath.Base(m.path) }
 
 // find returns the release that a build left in a folder.
 func (m module) find(folder string) (Artifact, error) {
-	path := filepath.Join(folder, m.archive())
+	return findArchive(filepath.Join(folder, m.archive()), m.program())
+}
+
+// findArchive returns the release in an archive with one program in it.
+func findArchive(path, program string) (Artifact, error) {
 	sum, err := hash(path)
 	if err != nil {
-		return Artifact{}, fmt.Errorf("the lab's %s is not there: run make lab-deps: %w", m.program(), err)
+		return Artifact{}, fmt.Errorf("the lab's %s is not there: run make lab-deps: %w", program, err)
 	}
-	return Artifact{Path: path, SHA256: sum, Member: m.program()}, nil
+	return Artifact{Path: path, SHA256: sum, Member: program}, nil
 }
 
 // build makes the release in a folder, unless it is there. Its Go module's own requirements are what it is built with.

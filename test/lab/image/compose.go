@@ -48,11 +48,15 @@ func buildCompose(ctx context.Context, checkout, folder string, progress io.Writ
 	if err != nil {
 		return err
 	}
-	err = goTool(ctx, nil, "-C", filepath.Join(checkout, composeModule), "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
-		"-ldflags=-s -w -X "+composePackage+"/internal.Version="+composeVersion, "-o", built, composePackage+"/cmd")
-	if err != nil {
+	stamp := composePackage + "/internal.Version=" + composeVersion
+	if err := buildIn(ctx, filepath.Join(checkout, composeModule), composePackage+"/cmd", stamp, built); err != nil {
 		return fmt.Errorf("build docker-compose %s: %w", composeVersion, err)
 	}
 	fmt.Fprintf(progress, "lab-deps: docker-compose took %.0f s\n", time.Since(began).Seconds())
 	return os.Rename(built, path)
+}
+
+// buildIn builds a package by what a module of our own pins. stamp is VARIABLE=VALUE.
+func buildIn(ctx context.Context, module, pkg, stamp, path string) error {
+	return goTool(ctx, nil, "-C", module, "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -X "+stamp, "-o", path, pkg)
 }

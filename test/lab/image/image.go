@@ -30,8 +30,8 @@ var base = []string{"systemd", "systemd-sysv", "dbus", "openssh-server", "iprout
 
 // offered are the packages that a machine may install, with all that they depend on.
 var offered = []string{
-	"bind9-dnsutils", "curl", "dnsmasq", "docker.io", "iputils-ping", "libnfs-utils", "nfs-common", "nfs-ganesha", "nfs-ganesha-vfs", "nfs-kernel-server", "nginx-light",
-	"qemu-guest-agent", "sudo",
+	"bind9-dnsutils", "curl", "dnsmasq", "docker.io", "iputils-ping", "libnfs-utils", "libnginx-mod-stream", "nfs-common", "nfs-ganesha", "nfs-ganesha-vfs",
+	"nfs-kernel-server", "nginx-light", "qemu-guest-agent", "sudo",
 }
 
 // tools are the programs that the lab runs on this machine, and the packages that have them.
@@ -51,6 +51,8 @@ type Images struct {
 	Repository string
 	// StepCA is the release of step-ca.
 	StepCA Artifact
+	// Traefik is the release of Traefik, NextTraefik one to which it can be upgraded.
+	Traefik, NextTraefik Artifact
 	// Compose is the path of docker-compose, a static program.
 	Compose string
 }
@@ -84,12 +86,23 @@ func Find() (Images, error) {
 	if missing := missingPackages(); len(missing) > 0 {
 		return Images{}, fmt.Errorf("the lab needs %s: run make lab-deps", strings.Join(missing, ", "))
 	}
-	artifact, err := stepCA.find(artifacts(folder))
-	if err != nil {
-		return Images{}, err
+	i := Images{Root: filepath.Join(dir, "root"), Repository: filepath.Join(dir, "apt")}
+	return i, i.findPrograms(artifacts(folder))
+}
+
+// findPrograms finds what Debian does not have.
+func (i *Images) findPrograms(folder string) (err error) {
+	if i.StepCA, err = stepCA.find(folder); err != nil {
+		return err
 	}
-	compose, err := findCompose(artifacts(folder))
-	return Images{Root: filepath.Join(dir, "root"), Repository: filepath.Join(dir, "apt"), StepCA: artifact, Compose: compose}, err
+	if i.Traefik, err = findTraefik(folder, traefikVersion); err != nil {
+		return err
+	}
+	if i.NextTraefik, err = findTraefik(folder, nextTraefikVersion); err != nil {
+		return err
+	}
+	i.Compose, err = findCompose(folder)
+	return err
 }
 
 // Build installs the tools that are missing and makes the images that are missing. It is safe to run twice at a time, and
@@ -128,6 +141,8 @@ func Build(ctx context.Context, checkout string, progress io.Writer) (Images, er
 	}
 	err = errors.Join(
 		stepCA.build(ctx, artifacts(folder), progress), buildCompose(ctx, checkout, artifacts(folder), progress),
+		buildTraefik(ctx, checkout, artifacts(folder), traefikVersion, progress),
+		buildTraefik(ctx, checkout, artifacts(folder), nextTraefikVersion, progress),
 		compileAll(ctx, checkout, progress),
 	)
 	if err != nil {
