@@ -7,6 +7,9 @@
 //	GET /          the host name, the name that it was given, who asks, and how
 //	GET /health    the status that was set last: 200 at first
 //	POST /health   sets it: the body is the number
+//	POST /count    how many bytes the body has
+//	GET /ticks     five lines, one each fifth of a second
+//	GET /echo      with Upgrade: echo, every byte comes back
 package main
 
 import (
@@ -88,7 +91,48 @@ func handler(name string) http.Handler {
 		}
 		health.Store(int32(status))
 	})
+	mux.HandleFunc("POST /count", func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		fmt.Fprintln(w, n)
+	})
+	mux.HandleFunc("GET /ticks", tick)
+	mux.HandleFunc("GET /echo", echo)
 	return mux
+}
+
+// tick answers line by line.
+func tick(w http.ResponseWriter, r *http.Request) {
+	for i := range 5 {
+		fmt.Fprintf(w, "tick %d\n", i)
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return // who asked has left
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// echo speaks another protocol on the connection, as websockets do: what comes goes back.
+func echo(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Upgrade") != "echo" {
+		http.Error(w, "this needs Upgrade: echo", http.StatusUpgradeRequired)
+		return
+	}
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer func() { _ = conn.Close() }() // the other side has left
+	fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	_, _ = io.Copy(conn, buffered) // until it leaves
 }
 
 // ask is one request, which has to be answered with 200.

@@ -4,7 +4,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -79,5 +81,64 @@ func TestServe(t *testing.T) {
 	}
 	if err := serve(t.Context(), server.Listener.Addr().String(), nil); err == nil {
 		t.Error("it serves at a port that is taken")
+	}
+}
+
+// TestCount proves that a body is read to its end.
+func TestCount(t *testing.T) {
+	server := httptest.NewServer(handler(""))
+	defer server.Close()
+	answer, err := http.Post(server.URL+"/count", "text/plain", strings.NewReader(strings.Repeat("x", 3<<20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(answer.Body); err != nil || answer.Body.Close() != nil || string(text) != "3145728\n" {
+		t.Errorf("answered %q (%v)", text, err)
+	}
+}
+
+// TestTicks proves that lines come while more of them are to come.
+func TestTicks(t *testing.T) {
+	server := httptest.NewServer(handler(""))
+	defer server.Close()
+	answer, err := http.Get(server.URL + "/ticks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(answer.Body)
+	for i := range 5 {
+		if !lines.Scan() || lines.Text() != fmt.Sprintf("tick %d", i) {
+			t.Fatalf("line %d is %q (%v)", i, lines.Text(), lines.Err())
+		}
+	}
+	if lines.Scan() || answer.Body.Close() != nil {
+		t.Errorf("there is more: %q", lines.Text())
+	}
+}
+
+// TestEcho proves that another protocol can be spoken, and that a client that does not ask for it is told.
+func TestEcho(t *testing.T) {
+	server := httptest.NewServer(handler(""))
+	defer server.Close()
+	answer, err := http.Get(server.URL + "/echo")
+	if err != nil || answer.StatusCode != http.StatusUpgradeRequired || answer.Body.Close() != nil {
+		t.Errorf("a plain request: %v, %+v", err, answer)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/echo", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"echo"}}
+	answer, err = http.DefaultTransport.RoundTrip(request)
+	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v, %+v", err, answer)
+	}
+	both := answer.Body.(io.ReadWriteCloser)
+	if _, err := io.WriteString(both, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	back := make([]byte, 5)
+	if _, err := io.ReadFull(both, back); err != nil || string(back) != "hello" || both.Close() != nil {
+		t.Errorf("it echoes %q (%v)", back, err)
 	}
 }
