@@ -39,8 +39,9 @@ type Machine struct {
 	runner Runner
 	clock  clock.Clock
 
-	mu   sync.Mutex
-	open *batch // takes more scripts; nil when there is none
+	mu      sync.Mutex
+	open    *batch // takes more scripts; nil when there is none
+	folders map[string]*Folder
 }
 
 // New returns the machine that a Runner reaches. It makes no connection.

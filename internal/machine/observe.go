@@ -249,6 +249,11 @@ others() {
 
 // sharedFunctions are of observations and changes alike.
 const sharedFunctions = `
+# usual COMMAND...: what others make is open to others as it would be without us
+usual() (
+	umask 022
+	"$@"
+)
 # held: whether a change runs, by its lock, the time it may take, and its process where that can be seen
 held() {
 	[ -d "$lock" ] || return 1

@@ -77,11 +77,6 @@ restore() {
 		copy "$keep/$2.original" "$3" "$4" "$5" && into "$3" "$1"
 	fi
 }
-# usual COMMAND...: what others make is open to others as it would be without us
-usual() (
-	umask 022
-	"$@"
-)
 # account NAME HOME: a user of the system; a group of its name may be there without it
 account() {
 	if getent passwd "$1" >/dev/null; then return 0; fi
