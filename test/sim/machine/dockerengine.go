@@ -171,15 +171,23 @@ func (e *dockerEngine) bind(c portainer.Container, p portainer.Port) (release fu
 		e.mu.Unlock()
 		return func() { e.shut(c.ID, l) }, nil
 	}
-	server := &http.Server{ReadHeaderTimeout: 30 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintln(w, c.Name)
-	})}
+	server := &http.Server{ReadHeaderTimeout: 30 * time.Second, Handler: e.answers(c, p.Target)}
 	go func() { _ = server.Serve(l) }() // until it is closed
 	return func() {
 		_ = server.Close() // nothing is lost
 		_ = l.Close()      // the server may not know it yet
 	}, nil
+}
+
+// answers is the small server of an image without a program of its own.
+func (e *dockerEngine) answers(c portainer.Container, target int) http.Handler {
+	if bareImage(c.Image) == whoamiImage || strings.HasSuffix(bareImage(c.Image), "/"+whoamiImage) {
+		return newWhoami(c, target)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintln(w, c.Name)
+	})
 }
 
 // shut closes a door.

@@ -22,6 +22,7 @@ import (
 const (
 	serverImage = "portainer/portainer-ce"
 	agentImage  = "portainer/agent"
+	whoamiImage = "traefik/whoami"
 )
 
 // exitTerminated is what a program ends with that is asked to end and does not
@@ -30,10 +31,7 @@ const exitTerminated = 2
 
 // program is what the containers of an image run; nil: the small server.
 func (e *dockerEngine) program(image string) portainer.Program {
-	name, _, _ := strings.Cut(image, "@")
-	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
-		name = name[:colon]
-	}
+	name := bareImage(image)
 	switch {
 	case strings.HasSuffix("/"+name, "/"+serverImage):
 		return e.runServer
@@ -41,6 +39,15 @@ func (e *dockerEngine) program(image string) portainer.Program {
 		return e.runAgent
 	}
 	return nil
+}
+
+// bareImage is an image without tag and digest.
+func bareImage(image string) string {
+	name, _, _ := strings.Cut(image, "@")
+	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
+		name = name[:colon]
+	}
+	return name
 }
 
 // output is where a program writes: the container's log, and whoever is attached.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/phoenix-hypervisor/phoenix/test/sim/portainer"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/stepca"
+	"github.com/phoenix-hypervisor/phoenix/test/sim/traefik"
 )
 
 // Options say what a machine is like. The zero value is a Debian 12 without
@@ -66,6 +67,7 @@ type Machine struct {
 	dpkg   dpkgLock
 
 	authorityFaults stepca.Faults
+	traefikFaults   traefik.Faults
 
 	mu        sync.Mutex
 	hostname  string

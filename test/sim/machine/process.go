@@ -231,8 +231,8 @@ func (m *Machine) lookup(name string) Program {
 		if run, ok := helpers[name]; ok && m.owns(name) {
 			return run
 		}
-		if m.isStepCA(name) {
-			return runStepCA
+		if run := m.released(name); run != nil {
+			return run
 		}
 		switch dir {
 		case "/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin":
@@ -257,12 +257,23 @@ func (m *Machine) lookup(name string) Program {
 	return nil
 }
 
+// released is the program in a file that is one of a release, whatever its name.
+func (m *Machine) released(name string) Program {
+	switch {
+	case m.isStepCA(name):
+		return runStepCA
+	case m.isTraefik(name):
+		return runTraefik
+	}
+	return nil
+}
+
 // find is lookup for a program that a shell looks for, too.
 func (m *Machine) find(name string) Program {
 	run := m.lookup(name)
 	if run == nil && !strings.Contains(name, "/") {
-		if at := m.inPath(name); at != "" && m.isStepCA(at) {
-			return runStepCA
+		if at := m.inPath(name); at != "" {
+			run = m.released(at)
 		}
 	}
 	return run

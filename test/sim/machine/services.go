@@ -27,6 +27,8 @@ func (m *Machine) daemonFor(argv []string) daemonProgram {
 		return daemons["dnsmasq"]
 	case m.isStepCA(argv[0]):
 		return startStepCA
+	case m.isTraefik(argv[0]):
+		return startTraefik
 	}
 	return daemons[path.Base(argv[0])]
 }

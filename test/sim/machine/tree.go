@@ -30,6 +30,38 @@ type inode struct {
 	data     []byte
 	target   string
 	children map[string]*inode
+	watchers []*watcher // of what is in the folder
+}
+
+// watcher is told that something in a folder has changed.
+type watcher struct{ changed func() }
+
+// watch calls changed after every change of what is in a folder, whatever name
+// the folder has then. It must not wait, nor use the tree.
+func (t *tree) watch(name string, changed func()) (stop func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, err := t.find(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !n.mode.IsDir():
+		return nil, syscall.ENOTDIR
+	}
+	w := &watcher{changed}
+	n.watchers = append(n.watchers, w)
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		n.watchers = without(n.watchers, w)
+	}, nil
+}
+
+// tell tells those who watch a folder. The caller holds the lock.
+func (n *inode) tell() {
+	for _, w := range n.watchers {
+		w.changed()
+	}
 }
 
 func newTree(clock func() time.Time) *tree {
@@ -152,6 +184,7 @@ func (t *tree) WriteFile(name string, data []byte, mode fs.FileMode) error {
 	}
 	n.data = append([]byte(nil), data...)
 	n.changed = t.clock()
+	dir.tell()
 	return nil
 }
 
@@ -165,6 +198,7 @@ func (t *tree) put(name string, n *inode) error {
 	}
 	dir.children[base] = n
 	dir.changed = n.changed
+	dir.tell()
 	return nil
 }
 
@@ -201,6 +235,7 @@ func (t *tree) Remove(name string) error {
 	}
 	delete(dir.children, base)
 	dir.changed = t.clock()
+	dir.tell()
 	return nil
 }
 
@@ -235,6 +270,8 @@ func (t *tree) Rename(from, to string) error {
 	target.children[other] = n
 	source.changed = t.clock()
 	target.changed = source.changed
+	source.tell()
+	target.tell()
 	return nil
 }
 
@@ -246,6 +283,9 @@ func (t *tree) change(name string, do func(*inode)) error {
 		return err
 	}
 	do(n)
+	if dir, _, err := t.parent(name); err == nil {
+		dir.tell()
+	}
 	return nil
 }
 
@@ -277,5 +317,6 @@ func (t *tree) empty(name string) {
 	defer t.mu.Unlock()
 	if n, err := t.find(name); err == nil && n.mode.IsDir() {
 		n.children = map[string]*inode{}
+		n.tell()
 	}
 }

@@ -51,7 +51,7 @@ func TestGuestsRunDocker(t *testing.T) {
 		}
 		return string(body)
 	}
-	if got := answers(); got != "a-web-1\n" {
+	if got := answers(); !strings.HasPrefix(got, "Hostname: ") {
 		t.Errorf("a stack on a guest: %s", got)
 	}
 	a.mustTask("POST " + qemuPath + "/1002/status/stop")
@@ -59,7 +59,7 @@ func TestGuestsRunDocker(t *testing.T) {
 		t.Errorf("a stack on a guest that is off: %s", got)
 	}
 	a.mustTask("POST " + qemuPath + "/1002/status/start")
-	if got := answers(); got != "a-web-1\n" {
+	if got := answers(); !strings.HasPrefix(got, "Hostname: ") {
 		t.Errorf("a stack on a guest that was off: %s", got)
 	}
 }

@@ -1,0 +1,271 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package traefik
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	paerser "github.com/traefik/paerser/file"
+	"github.com/traefik/paerser/types"
+	"go.yaml.in/yaml/v3"
+)
+
+// Static is what the static file says. As in Traefik, what stands at its top and is unknown is passed over, what is unknown
+// below is refused.
+type Static struct {
+	Global           *global
+	ServersTransport *staticTransport
+	EntryPoints      map[string]*EntryPoint
+	Providers        *providers
+	API              *api  `file:"allowEmpty"`
+	Ping             *ping `file:"allowEmpty"`
+	Metrics          *metrics
+	Log              *logging   `file:"allowEmpty"`
+	AccessLog        *accessLog `file:"allowEmpty"`
+}
+
+type global struct {
+	CheckNewVersion, SendAnonymousUsage bool `file:"allowEmpty"`
+}
+
+type staticTransport struct {
+	InsecureSkipVerify  bool
+	RootCAs             []string
+	MaxIdleConnsPerHost int
+	ForwardingTimeouts  *forwardingTimeouts
+}
+
+// EntryPoint is a port on which it listens.
+type EntryPoint struct {
+	Address          string
+	AllowACMEByPass  bool
+	ReusePort        bool
+	AsDefault        bool
+	Transport        *entryTransport
+	ProxyProtocol    *trust `file:"allowEmpty"`
+	ForwardedHeaders *trust
+	HTTP             entryHTTP
+	HTTP2            *entryHTTP2
+	HTTP3            map[string]any `file:"allowEmpty"`
+	UDP              map[string]any
+	Observability    *entryObservability
+}
+
+// SetDefaults implements paerser's initializer.
+func (e *EntryPoint) SetDefaults() {
+	e.Transport = &entryTransport{LifeCycle: &lifeCycle{}, RespondingTimeouts: &respondingTimeouts{}}
+	e.Transport.LifeCycle.SetDefaults()
+	e.Transport.RespondingTimeouts.SetDefaults()
+	e.ForwardedHeaders = &trust{}
+	sane := true
+	e.HTTP.SanitizePath, e.HTTP.MaxHeaderBytes = &sane, 1<<20
+}
+
+type entryTransport struct {
+	LifeCycle            *lifeCycle
+	RespondingTimeouts   *respondingTimeouts
+	KeepAliveMaxTime     types.Duration
+	KeepAliveMaxRequests int
+}
+
+type lifeCycle struct {
+	RequestAcceptGraceTimeout types.Duration
+	GraceTimeOut              types.Duration
+}
+
+// SetDefaults implements paerser's initializer.
+func (l *lifeCycle) SetDefaults() { l.GraceTimeOut = types.Duration(10 * time.Second) }
+
+type respondingTimeouts struct {
+	ReadTimeout, WriteTimeout, IdleTimeout types.Duration
+}
+
+// SetDefaults implements paerser's initializer.
+func (r *respondingTimeouts) SetDefaults() {
+	r.ReadTimeout, r.IdleTimeout = types.Duration(time.Minute), types.Duration(3*time.Minute)
+}
+
+type trust struct {
+	Insecure   bool
+	TrustedIPs []string
+	Connection []string
+}
+
+type entryHTTP struct {
+	Redirections          *redirections
+	Middlewares           []string
+	TLS                   *routerTLS `file:"allowEmpty"`
+	EncodedCharacters     map[string]any
+	EncodeQuerySemicolons bool
+	SanitizePath          *bool
+	MaxHeaderBytes        int
+}
+
+type redirections struct{ EntryPoint *redirectEntryPoint }
+
+type redirectEntryPoint struct {
+	To, Scheme string
+	Permanent  bool
+	Priority   int
+}
+
+// SetDefaults implements paerser's initializer.
+func (r *redirectEntryPoint) SetDefaults() {
+	r.Scheme, r.Permanent, r.Priority = "https", true, topPriority-1
+}
+
+type entryHTTP2 struct {
+	MaxConcurrentStreams, MaxDecoderHeaderTableSize, MaxEncoderHeaderTableSize int32
+}
+
+type entryObservability struct {
+	AccessLogs, Metrics, Tracing *bool
+	TraceVerbosity               string
+}
+
+type providers struct {
+	ProvidersThrottleDuration types.Duration
+	File                      *fileProvider
+}
+
+// SetDefaults implements paerser's initializer.
+func (p *providers) SetDefaults() { p.ProvidersThrottleDuration = types.Duration(2 * time.Second) }
+
+type fileProvider struct {
+	Directory                 string
+	Watch                     bool
+	Filename                  string
+	DebugLogGeneratedTemplate bool
+}
+
+// SetDefaults implements paerser's initializer.
+func (f *fileProvider) SetDefaults() { f.Watch = true }
+
+type api struct {
+	BasePath                                       string
+	Insecure, Dashboard, Debug, DisableDashboardAd bool
+}
+
+// SetDefaults implements paerser's initializer.
+func (a *api) SetDefaults() { a.BasePath, a.Dashboard = "/", true }
+
+type ping struct {
+	EntryPoint            string
+	ManualRouting         bool
+	TerminatingStatusCode int
+}
+
+// SetDefaults implements paerser's initializer.
+func (p *ping) SetDefaults() { p.EntryPoint, p.TerminatingStatusCode = "traefik", 503 }
+
+type metrics struct {
+	AddInternals bool
+	Prometheus   *prometheus `file:"allowEmpty"`
+}
+
+type prometheus struct {
+	Buckets                                                   []float64
+	AddEntryPointsLabels, AddRoutersLabels, AddServicesLabels bool
+	EntryPoint                                                string
+	ManualRouting                                             bool
+	HeaderLabels                                              map[string]string
+}
+
+// SetDefaults implements paerser's initializer.
+func (p *prometheus) SetDefaults() {
+	p.EntryPoint, p.AddEntryPointsLabels, p.AddServicesLabels = "traefik", true, true
+}
+
+type logging struct {
+	Level, Format, FilePath     string
+	NoColor                     bool
+	MaxSize, MaxAge, MaxBackups int
+	Compress                    bool
+}
+
+type accessLog struct {
+	FilePath, Format string
+	Filters          map[string]any
+	Fields           map[string]any
+	BufferingSize    int64
+	AddInternals     bool
+}
+
+// load reads a static file as Traefik does.
+func load(name string, text []byte) (*Static, error) {
+	extension := strings.ToLower(path.Ext(name))
+	if extension == ".toml" {
+		return nil, fmt.Errorf("%s: TOML is not simulated", name)
+	}
+	data := map[string]any{}
+	if err := yaml.Unmarshal(text, data); err != nil {
+		return nil, err
+	}
+	if len(data) == 0 {
+		return nil, fmt.Errorf("no configuration found in file: %s", name)
+	}
+	s := &Static{Providers: &providers{}, Log: nil}
+	s.Providers.SetDefaults()
+	if err := paerser.DecodeContent(string(text), extension, s); err != nil {
+		return nil, err
+	}
+	s.complete()
+	return s, s.validate()
+}
+
+// complete adds what follows from the rest: an entry point for HTTP, and one for what is internal.
+func (s *Static) complete() {
+	add := func(name, address string) {
+		if s.EntryPoints == nil {
+			s.EntryPoints = map[string]*EntryPoint{}
+		}
+		if s.EntryPoints[name] == nil {
+			e := &EntryPoint{Address: address}
+			e.SetDefaults()
+			s.EntryPoints[name] = e
+		}
+	}
+	user := 0
+	for name := range s.EntryPoints {
+		if name != internalEntryPoint {
+			user++
+		}
+	}
+	if user == 0 {
+		add("http", ":80")
+	}
+	if s.API != nil && s.API.Insecure ||
+		s.Ping != nil && !s.Ping.ManualRouting && s.Ping.EntryPoint == internalEntryPoint ||
+		s.Metrics != nil && s.Metrics.Prometheus != nil && !s.Metrics.Prometheus.ManualRouting && s.Metrics.Prometheus.EntryPoint == internalEntryPoint {
+		add(internalEntryPoint, ":8080")
+	}
+}
+
+func (s *Static) validate() error {
+	if s.API != nil && !basePath.MatchString(s.API.BasePath) {
+		return fmt.Errorf("invalid API base path %q: must match %s", s.API.BasePath, basePath)
+	}
+	return nil
+}
+
+// defaults are the entry points of routers that name none.
+func (s *Static) defaults() []string {
+	var all, chosen []string
+	for name, e := range s.EntryPoints {
+		if name == internalEntryPoint || strings.HasSuffix(strings.ToLower(e.Address), "/udp") {
+			continue
+		}
+		all = append(all, name)
+		if e.AsDefault {
+			chosen = append(chosen, name)
+		}
+	}
+	if len(chosen) > 0 {
+		all = chosen
+	}
+	return sorted(all)
+}
