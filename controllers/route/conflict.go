@@ -1,0 +1,148 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package route
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
+)
+
+// claim is what a Route finds out about the others that have a host of its own.
+type claim struct {
+	// taken says why an older one has what this one wants; empty: nobody does.
+	taken string
+	// shared are hosts that an older one has too.
+	shared []string
+}
+
+// claimOf compares a Route with those that have a host in common, on the same gateway.
+func (k *Kind) claimOf(ctx context.Context, r *v1alpha1.Route) (claim, error) {
+	var c claim
+	for _, host := range r.Spec.Hosts {
+		others, err := k.routesWith(ctx, r.Namespace, ByHost, hostKey(r.Spec.GatewayRef.Name, host))
+		if err != nil {
+			return claim{}, err
+		}
+		c.with(r, host, others)
+	}
+	return c, nil
+}
+
+// routesWith lists the Routes with a value in an index. They are the cache's own copies: they are read only.
+func (k *Kind) routesWith(ctx context.Context, namespace, index, value string) ([]v1alpha1.Route, error) {
+	var list v1alpha1.RouteList
+	err := k.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy,
+		client.DisableReadYourWritesConsistency) // nothing that we write counts here, and to wait for all of it takes long
+	if err != nil {
+		return nil, fmt.Errorf("list Routes of %s: %w", value, err)
+	}
+	return list.Items, nil
+}
+
+// with takes the other Routes of a host into account.
+func (c *claim) with(r *v1alpha1.Route, host string, others []v1alpha1.Route) {
+	for i := range others {
+		o := &others[i]
+		if o.Name == r.Name || !claims(o) || !older(o, r) {
+			continue
+		}
+		if why := clash(r, o); why != "" && c.taken == "" {
+			c.taken = fmt.Sprintf("host %s: Route/%s, which is older, %s", host, o.Name, why)
+		}
+		if !slices.Contains(c.shared, host) {
+			c.shared = append(c.shared, host)
+		}
+	}
+}
+
+// claims says whether a Route serves its hosts, or is to: one that is being deleted gives them up, and one that is only
+// observed never had them.
+func claims(r *v1alpha1.Route) bool { return r.DeletionTimestamp.IsZero() && !observes(r) }
+
+// older orders Routes by age, those of one second by name.
+func older(a, b *v1alpha1.Route) bool {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name)) < 0
+}
+
+// clash says what an older Route of the same host has that this one cannot have beside it; empty: they go together. The
+// gateway goes by the host alone, the router by paths too.
+func clash(r, o *v1alpha1.Route) string {
+	switch {
+	case o.Spec.TCP != nil:
+		return "passes its connections through: choose another host"
+	case r.Spec.TCP != nil:
+		return "serves it over HTTP: choose another host for tcp"
+	case o.Spec.RouterRef.Name != r.Spec.RouterRef.Name:
+		return fmt.Sprintf("sends it to HostService/%s: Routes of one host need one routerRef", o.Spec.RouterRef.Name)
+	case exposureOf(o) != exposureOf(r):
+		return fmt.Sprintf("exposes it %s: Routes of one host need one expose", exposureOf(o))
+	case o.Spec.TLS != nil && r.Spec.TLS != nil && !sameTLS(o, r):
+		return "brings another certificate for it: leave tls away here, or make it the same"
+	}
+	for _, p := range pathsOf(o) {
+		if slices.Contains(pathsOf(r), p) {
+			return fmt.Sprintf("serves %s there: choose another path, another host, or a priority", p)
+		}
+	}
+	return ""
+}
+
+func exposureOf(r *v1alpha1.Route) v1alpha1.RouteExposure {
+	return cmp.Or(r.Spec.Expose, v1alpha1.ExposeInternal)
+}
+
+// sameTLS says whether two Routes serve one certificate.
+func sameTLS(a, b *v1alpha1.Route) bool {
+	return !issues(a) && !issues(b) && referred(a.Spec.TLS.CertificateRef) == referred(b.Spec.TLS.CertificateRef) &&
+		referred(a.Spec.TLS.SecretRef) == referred(b.Spec.TLS.SecretRef)
+}
+
+func referred(ref *v1alpha1.LocalReference) string {
+	if ref == nil {
+		return ""
+	}
+	return ref.Name
+}
+
+// place is a path as the router compares it, with its priority.
+type place struct {
+	kind     v1alpha1.RoutePathType
+	value    string
+	priority int32
+}
+
+// String is how a person says it.
+func (p place) String() string {
+	text := p.value
+	if p.kind != v1alpha1.PathPrefix {
+		text = strings.ToLower(string(p.kind)) + " path " + text
+	} else if text == "/" {
+		text = "all paths"
+	}
+	return text
+}
+
+// pathsOf are the paths of a Route; all, when it declares none. Without a priority longer ones come first, so that those that
+// differ never meet.
+func pathsOf(r *v1alpha1.Route) []place {
+	var priority int32
+	if r.Spec.Priority != nil {
+		priority = *r.Spec.Priority
+	}
+	if len(r.Spec.Paths) == 0 {
+		return []place{{v1alpha1.PathPrefix, "/", priority}}
+	}
+	var all []place
+	for _, p := range r.Spec.Paths {
+		all = append(all, place{cmp.Or(p.Type, v1alpha1.PathPrefix), p.Value, priority})
+	}
+	return all
+}

@@ -1,0 +1,222 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package route
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/phoenix-hypervisor/phoenix/internal/machine"
+)
+
+const (
+	// mostAsked is how many questions travel together: each is a process of its own on the machine.
+	mostAsked = 48
+	// asking bounds, in seconds, how long one may take.
+	asking = 3
+)
+
+// question is something that is asked on a router's machine: the addresses of a name, or whether a server answers.
+type question struct {
+	name   string // of which the addresses are asked
+	server string // a URL
+}
+
+// answer is what was said.
+type answer struct {
+	ok bool
+	// text is the addresses of a name, with blanks between them, or why a server does not answer.
+	text string
+	err  error
+}
+
+// reply is an answer that some wait for.
+type reply struct {
+	done chan struct{}
+	answer
+}
+
+// lane are the questions for one machine.
+type lane struct {
+	machine *machine.Machine
+	queue   []question
+	replies map[question]*reply
+	working bool
+}
+
+// probes ask machines what concerns many Routes: what is asked for twice is asked once, and one script asks for all that came
+// meanwhile.
+type probes struct {
+	life context.Context
+	end  context.CancelFunc
+	jobs sync.WaitGroup
+
+	mu    sync.Mutex
+	lanes map[string]*lane
+}
+
+// stop ends what is asked.
+func (p *probes) stop() {
+	p.end()
+	p.jobs.Wait()
+}
+
+// ask returns the answers to all questions, in their order.
+func (p *probes) ask(ctx context.Context, at *side, all []question) ([]answer, error) {
+	replies := p.queue(at, all)
+	out := make([]answer, 0, len(all))
+	for _, r := range replies {
+		select {
+		case <-r.done:
+			if r.err != nil {
+				return nil, r.err
+			}
+			out = append(out, r.answer)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return out, nil
+}
+
+func (p *probes) queue(at *side, all []question) []*reply {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lanes == nil {
+		p.lanes = map[string]*lane{}
+	}
+	l := p.lanes[at.key()]
+	if l == nil {
+		l = &lane{replies: map[question]*reply{}}
+		p.lanes[at.key()] = l
+	}
+	l.machine = at.machine
+	replies := make([]*reply, 0, len(all))
+	for _, q := range all {
+		r := l.replies[q]
+		if r == nil {
+			r = &reply{done: make(chan struct{})}
+			l.replies[q] = r
+			l.queue = append(l.queue, q)
+		}
+		replies = append(replies, r)
+	}
+	if !l.working && len(l.queue) > 0 {
+		l.working = true
+		p.jobs.Go(func() { p.work(l) })
+	}
+	return replies
+}
+
+// work asks until there is nothing to ask.
+func (p *probes) work(l *lane) {
+	for {
+		p.mu.Lock()
+		n := min(len(l.queue), mostAsked)
+		now, m := l.queue[:n:n], l.machine
+		l.queue = l.queue[n:]
+		replies := make([]*reply, 0, n)
+		for _, q := range now {
+			replies = append(replies, l.replies[q])
+			delete(l.replies, q) // who asks from now on wants to know how it is then
+		}
+		if l.working = n > 0; !l.working {
+			p.mu.Unlock()
+			return
+		}
+		p.mu.Unlock()
+		answers, err := askMachine(p.life, m, now)
+		for i, r := range replies {
+			if r.err = err; err == nil {
+				r.answer = answers[i]
+			}
+			close(r.done)
+		}
+	}
+}
+
+// askMachine asks for everything at once by one script.
+func askMachine(ctx context.Context, m *machine.Machine, all []question) ([]answer, error) {
+	var b strings.Builder
+	b.WriteString("d=$(mktemp -d) || exit 1\n")
+	for i, q := range all {
+		if q.name != "" {
+			fmt.Fprintf(&b, "{ timeout %d getent ahosts %s >$d/%d.out 2>$d/%d.err; echo $? >$d/%d.exit; } &\n", asking, quoted(q.name), i, i, i)
+			continue
+		}
+		fmt.Fprintf(&b, "{ curl --silent --show-error --insecure --noproxy '*' --output /dev/null --connect-timeout %d --max-time %d %s >$d/%d.out 2>$d/%d.err; echo $? >$d/%d.exit; } &\n",
+			asking, asking, quoted(q.server), i, i, i)
+	}
+	b.WriteString("wait\n")
+	fmt.Fprintf(&b, "i=0; while [ $i -lt %d ]; do echo \"@$i $(cat $d/$i.exit)\"; cut -d ' ' -f 1 $d/$i.out; cat $d/$i.err; i=$((i + 1)); done\nrm -rf \"$d\"\n", len(all))
+	result, err := m.Script(ctx, b.String())
+	if err != nil {
+		return nil, machineError(err)
+	}
+	return readAnswers(all, string(result.Stdout))
+}
+
+// readAnswers reads what the script says.
+func readAnswers(all []question, text string) ([]answer, error) {
+	out := make([]answer, len(all))
+	told := 0
+	for _, part := range strings.Split("\n"+text, "\n@")[1:] {
+		head, body, _ := strings.Cut(part, "\n")
+		var i, exit int
+		if n, err := fmt.Sscanf(head, "%d %d", &i, &exit); n != 2 || err != nil || i < 0 || i >= len(all) {
+			return nil, fmt.Errorf("read what the machine sees: line %q says nothing", head)
+		}
+		told++
+		if all[i].name != "" {
+			out[i] = answer{ok: exit == 0, text: strings.Join(strings.Fields(body), " ")}
+			continue
+		}
+		out[i] = answer{ok: connects(exit), text: strings.TrimSpace(body)}
+	}
+	if told != len(all) {
+		return nil, fmt.Errorf("read what the machine sees: %d of %d answers came", told, len(all))
+	}
+	return out, nil
+}
+
+// connects says by curl's exit code whether somebody took the connection: what he speaks, and whether his certificate is
+// right, is another question.
+func connects(exit int) bool {
+	switch exit {
+	case 0, 1, 8, 16, 22, 35, 43, 47, 51, 52, 55, 56, 58, 60, 61, 92:
+		return true
+	}
+	return false
+}
+
+// probeURL is how a server is asked. One that speaks no HTTP takes the connection, too.
+func probeURL(t target) string {
+	scheme := "http"
+	if t.scheme == "https" || t.scheme == "" {
+		scheme = "https"
+	}
+	return (&url.URL{Scheme: scheme, Host: t.address(), Path: "/"}).String()
+}
+
+// quoted is a word of a shell.
+func quoted(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
+
+// lookup finds the addresses of a name as a machine sees it, at most some minutes ago; none: it has none.
+func (k *Kind) lookup(ctx context.Context, at *side, name string, now time.Time) []string {
+	key := at.key() + " " + name
+	if known, ok := k.memory.addressesOf(key, now); ok {
+		return known
+	}
+	answers, err := k.probes.ask(ctx, at, []question{{name: name}})
+	if err != nil {
+		return nil
+	}
+	addresses := strings.Fields(answers[0].text)
+	k.memory.keepAddresses(key, addresses, now)
+	return addresses
+}

@@ -1,0 +1,196 @@
+// SPDX-FileCopyrightText: The Phoenix Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package route
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/phoenix-hypervisor/phoenix/internal/machine"
+	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
+	"github.com/phoenix-hypervisor/phoenix/internal/traefik"
+)
+
+const (
+	// runtimeFor is how long an answer of a router serves all Routes.
+	runtimeFor = 300 * time.Millisecond
+	// runtimeLimit bounds the question.
+	runtimeLimit = 20 * time.Second
+	// maxRuntime bounds what is unpacked of an answer.
+	maxRuntime = 256 << 20
+)
+
+// loaded is what a router has loaded, and since when that is so.
+type loaded struct {
+	traefik.Runtime
+	sum   [sha256.Size]byte
+	since time.Time
+}
+
+// runtimes asks routers what they have loaded, once for all Routes.
+type runtimes struct {
+	mu   sync.Mutex
+	asks map[string]*ask
+	last map[string]loaded
+}
+
+// ask is a question that some wait for.
+type ask struct {
+	at    time.Time
+	done  chan struct{}
+	value loaded
+	err   error
+}
+
+// of returns what a router has loaded: as it was 300 ms ago at most, or now.
+func (r *runtimes) of(ctx context.Context, router *side, now time.Time) (loaded, error) {
+	r.mu.Lock()
+	a := r.asks[router.key()]
+	if a == nil || a.ended() && (now.Sub(a.at) >= runtimeFor || now.Before(a.at)) {
+		a = &ask{at: now, done: make(chan struct{})}
+		if r.asks == nil {
+			r.asks, r.last = map[string]*ask{}, map[string]loaded{}
+		}
+		r.asks[router.key()] = a
+		go r.run(ctx, router, a)
+	}
+	r.mu.Unlock()
+	select {
+	case <-a.done:
+		return a.value, a.err
+	case <-ctx.Done():
+		return loaded{}, context.Cause(ctx)
+	}
+}
+
+func (a *ask) ended() bool {
+	select {
+	case <-a.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// run asks, for all who wait.
+func (r *runtimes) run(ctx context.Context, router *side, a *ask) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), runtimeLimit)
+	defer cancel()
+	defer close(a.done)
+	raw, err := askRouter(ctx, router)
+	if err != nil {
+		a.err = err
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last, sum := r.last[router.key()], sha256.Sum256(raw)
+	if last.sum == sum {
+		a.value = last
+		return
+	}
+	a.value = loaded{sum: sum, since: a.at}
+	if a.value.Runtime, err = traefik.ParseRuntime(raw); err != nil {
+		a.err = routerAway(router, err)
+		return
+	}
+	r.last[router.key()] = a.value
+}
+
+// runtimeScript asks on the machine itself, as the API is open to nobody else. The answer of a router with many Routes is
+// longer than what a machine may say, so it is packed; a machine that cannot do so says it as it is.
+const runtimeScript = `raw=$(curl --silent --show-error --fail --noproxy '*' --max-time 4 http://127.0.0.1:%d/api/rawdata) || exit 4
+if command -v gzip >/dev/null 2>&1; then printf '%%s' "$raw" | gzip -c -1 | base64; else printf '%%s' "$raw"; fi`
+
+// askRouter returns the answer of a router's API. Its errors are outcomes.
+func askRouter(ctx context.Context, router *side) ([]byte, error) {
+	result, err := router.machine.Script(ctx, fmt.Sprintf(runtimeScript, apiPort(router.service)))
+	switch {
+	case err != nil:
+		return nil, machineError(err)
+	case result.ExitCode != 0:
+		return nil, routerAway(router, errors.New(strings.TrimSpace(string(result.Stderr))))
+	}
+	raw, err := unpacked(result.Stdout)
+	if err != nil {
+		return nil, routerAway(router, err)
+	}
+	return raw, nil
+}
+
+// unpacked is an answer, whether it was packed or not.
+func unpacked(text []byte) ([]byte, error) {
+	text = bytes.TrimSpace(text)
+	if bytes.HasPrefix(text, []byte("{")) {
+		return text, nil
+	}
+	packed, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(text)))
+	if err != nil {
+		return nil, fmt.Errorf("unpack its answer: %w", err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(packed, maxRuntime))
+	if err != nil {
+		return nil, fmt.Errorf("unpack its answer: %w", err)
+	}
+	return raw, nil
+}
+
+// versionMark is where a router's file has its version.
+var versionMark = regexp.MustCompile(`"X-Phoenix-Version": "([0-9a-f]+)"`)
+
+// versionOf is the version of the file that a router has; empty: it is not known. Another manager may have written it.
+func (k *Kind) versionOf(ctx context.Context, seen *Seen, sum string) string {
+	if seen.memory.file == sum {
+		return seen.memory.version
+	}
+	router := seen.router
+	result, err := router.machine.Script(ctx, "cat "+quoted(path.Join(router.options.Path, router.prefix+routerSuffix)))
+	if err != nil || result.ExitCode != 0 {
+		return ""
+	}
+	if is := sha256.Sum256(result.Stdout); hex.EncodeToString(is[:]) != sum {
+		return ""
+	}
+	found := versionMark.FindSubmatch(result.Stdout)
+	if found == nil {
+		return ""
+	}
+	return string(found[1])
+}
+
+// routerAway says that a router does not tell what it has loaded.
+func routerAway(router *side, err error) error {
+	return reconcile.Wait(RouterAwayReason, routerFor, fmt.Errorf("ask %s what it has loaded: %w", router, err))
+}
+
+// machineError turns an error of a machine's driver into an outcome.
+func machineError(err error) error {
+	var pending *machine.PendingError
+	var missing *machine.MissingError
+	switch {
+	case err == nil:
+		return nil
+	case reconcile.ReasonOf(err) != "":
+		return err
+	case machine.IsAway(err):
+		return reconcile.Wait(MachineAwayReason, awayFor, err)
+	case errors.As(err, &pending):
+		return reconcile.Wait(MachineBusyReason, busyFor, err)
+	case errors.As(err, &missing): // its service makes it
+		return reconcile.Wait(FolderMissingReason, awayFor, err)
+	}
+	return err
+}
