@@ -80,8 +80,10 @@ func (k *Kind) designFor(ctx context.Context, s *v1alpha1.HostService, t target)
 			return design{}, err
 		}
 		return designNginx(s, t, pairs, older)
+	case s.Spec.Traefik != nil:
+		return k.designRouter(ctx, s, t, guests, older)
 	}
-	return design{}, reconcile.Stall(InvalidReason, errors.New("the spec declares no service: set dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent or stepCA"))
+	return design{}, reconcile.Stall(InvalidReason, errors.New("the spec declares no service: set dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent, stepCA or traefik"))
 }
 
 // about names an object in the files that are made for it.

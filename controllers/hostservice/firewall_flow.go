@@ -30,10 +30,13 @@ type declared struct {
 	// farGuests and farServices are those of other Hosts.
 	farGuests   []v1alpha1.Guest
 	farServices []v1alpha1.HostService
+	// routes and stacks of the namespace, whose machines may be anywhere.
+	routes []v1alpha1.Route
+	stacks []v1alpha1.DockerStack
 }
 
 // flowSources say which flows a service needs, one function a service. A service that is not listed needs none.
-var flowSources = []func(d declared, s *v1alpha1.HostService, at flowEnd) []flow{dnsmasqFlows, nfsFlows, nginxFlows, stepCAFlows, portainerFlows, agentFlows}
+var flowSources = []func(d declared, s *v1alpha1.HostService, at flowEnd) []flow{dnsmasqFlows, nfsFlows, nginxFlows, stepCAFlows, portainerFlows, agentFlows, traefikFlows}
 
 // flowsOf are the flows that the objects of a Host need of one another, in a fixed order, each once.
 func flowsOf(d declared) []flow {
@@ -48,6 +51,7 @@ func flowsOf(d declared) []flow {
 			flows = append(flows, source(d, s, at)...)
 		}
 	}
+	flows = append(flows, routeFlows(d)...)
 	flows = slices.DeleteFunc(flows, func(f flow) bool { return f.From == f.To })
 	slices.SortFunc(flows, func(a, b flow) int {
 		return cmp.Or(compareEnds(a.To, b.To), cmp.Compare(a.Why, b.Why), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port),

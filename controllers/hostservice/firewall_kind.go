@@ -14,11 +14,15 @@ import (
 // ready to take it back (firewall_guard.go).
 
 // firewallRefs: all work goes through the Host. Guests and services are followed, because rules hold their addresses and
-// their ports; nothing waits for them.
+// their ports, and so are Routes and stacks where flows are derived from them; nothing waits for them.
 func (k *Kind) firewallRefs(s *v1alpha1.HostService) []reconcile.Ref {
-	return []reconcile.Ref{
+	refs := []reconcile.Ref{
 		reconcile.Through("Host", hostRefOf(s), v1alpha1.ReachableCondition), reconcile.Every("Guest"), reconcile.Every("HostService"),
 	}
+	if s.Spec.Firewall.Flows == v1alpha1.FlowsDerive {
+		refs = append(refs, reconcile.Every("Route"), reconcile.Every("DockerStack"))
+	}
+	return refs
 }
 
 // planFirewall returns the steps to the spec.

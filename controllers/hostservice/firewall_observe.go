@@ -187,7 +187,24 @@ func (k *Kind) declaredFor(ctx context.Context, s *v1alpha1.HostService) (declar
 		}
 	}
 	slices.SortFunc(d.services, func(a, b v1alpha1.HostService) int { return cmp.Compare(a.Name, b.Name) })
-	return d, nil
+	var err error
+	if s.Spec.Firewall.Flows == v1alpha1.FlowsDerive {
+		d.routes, d.stacks, err = k.declaredRoutes(ctx, s.Namespace)
+	}
+	return d, err
+}
+
+// declaredRoutes are the Routes of a namespace, and the stacks that they may lead to.
+func (k *Kind) declaredRoutes(ctx context.Context, namespace string) ([]v1alpha1.Route, []v1alpha1.DockerStack, error) {
+	var routes v1alpha1.RouteList
+	if err := k.Reader.List(ctx, &routes, client.InNamespace(namespace)); err != nil {
+		return nil, nil, fmt.Errorf("list Routes: %w", err)
+	}
+	var stacks v1alpha1.DockerStackList
+	if err := k.Reader.List(ctx, &stacks, client.InNamespace(namespace)); err != nil {
+		return nil, nil, fmt.Errorf("list DockerStacks: %w", err)
+	}
+	return routes.Items, stacks.Items, nil
 }
 
 // onlyOne refuses a second firewall of a Host: two would put back each other's options for ever. The older one stays.

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The Phoenix Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hostservice holds services on the nodes of a Host and in Guests: dnsmasq, NFS, nginx, step-ca, Docker, Portainer and
-// its agents, and the Proxmox firewall.
+// Package hostservice holds services on the nodes of a Host and in Guests: dnsmasq, NFS, nginx, Traefik, step-ca, Docker,
+// Portainer and its agents, and the Proxmox firewall.
 //
 // A service on a machine is a pure function from its spec, and from the Guests that it speaks of, to a state of that
 // machine (dnsmasq.go, nfs.go). The machine's driver observes it in one round trip, and plans and makes the difference.
@@ -86,6 +86,9 @@ func (k *Kind) Refs(s *v1alpha1.HostService) []reconcile.Ref {
 	around := []reconcile.Ref{reconcile.Every("Guest"), reconcile.Every("HostService")}
 	if s.Spec.Nginx != nil {
 		around = append(around, nginxRefs(s)...)
+	}
+	if s.Spec.Traefik != nil {
+		around = append(around, traefikRefs(s)...)
 	}
 	if s.Spec.GuestRef != nil {
 		through := reconcile.Through("Guest", s.Spec.GuestRef.Name, v1alpha1.ReachableCondition)

@@ -22,6 +22,8 @@ func reportMachine(s *v1alpha1.HostService, seen *machineSeen) []reconcile.Condi
 		s.Status.Service = "nfs"
 	case s.Spec.Nginx != nil:
 		s.Status.Service = "nginx"
+	case s.Spec.Traefik != nil:
+		s.Status.Service = "traefik"
 	}
 	if seen == nil {
 		return nil
@@ -46,6 +48,9 @@ func (m *machineSeen) serving(s *v1alpha1.HostService) reconcile.Condition {
 	}
 	if s.Spec.Nginx != nil {
 		return m.gateway(s)
+	}
+	if s.Spec.Traefik != nil {
+		return m.router(s)
 	}
 	if s.Spec.NFS == nil {
 		if failed := m.silent(); failed != "" {

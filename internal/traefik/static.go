@@ -111,7 +111,7 @@ func (s Static) entryPoint(b *strings.Builder, name string, port int, field, tru
 	}
 	fmt.Fprintf(b, "    %s:\n      trustedIPs:\n", trust)
 	for _, one := range s.Trusted {
-		fmt.Fprintf(b, "        - %q # gatewayRefs\n", one)
+		fmt.Fprintf(b, "        - %q%s\n", one, trustedMark)
 	}
 }
 
@@ -122,4 +122,25 @@ func Field(line string) string {
 		return ""
 	}
 	return field
+}
+
+// trustedMark ends a line with somebody who is believed.
+const trustedMark = " # gatewayRefs"
+
+// Trusted are those who are believed by a file of YAML, each once.
+func Trusted(file []byte) []string {
+	var trusted []string
+	for line := range strings.Lines(string(file)) {
+		item, ok := strings.CutSuffix(strings.TrimRight(line, "\r\n"), trustedMark)
+		if !ok {
+			continue
+		}
+		one, err := strconv.Unquote(strings.TrimPrefix(strings.TrimSpace(item), "- "))
+		if c := (&checker{}); err == nil && !slices.Contains(trusted, one) {
+			if c.networks("", []string{one}); len(c.errs) == 0 {
+				trusted = append(trusted, one)
+			}
+		}
+	}
+	return trusted
 }
