@@ -94,8 +94,8 @@ func tick(w http.ResponseWriter, r *http.Request) {
 // echo speaks another protocol on the connection, as websockets do: what comes
 // goes back.
 func echo(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Upgrade") != "echo" {
-		http.Error(w, "this needs Upgrade: echo", http.StatusUpgradeRequired)
+	if r.Header.Get("Upgrade") != "websocket" {
+		http.Error(w, "this needs Upgrade: websocket", http.StatusUpgradeRequired)
 		return
 	}
 	conn, buffered, err := http.NewResponseController(w).Hijack()
@@ -104,6 +104,6 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { _ = conn.Close() }() // the other side has left
-	fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	_, _ = io.Copy(conn, buffered) // until it leaves
 }

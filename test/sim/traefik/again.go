@@ -6,7 +6,6 @@ package traefik
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -94,16 +93,12 @@ func (w *attemptWriter) Write(b []byte) (int, error) {
 
 // Flush implements http.Flusher.
 func (w *attemptWriter) Flush() {
-	if f, ok := w.under.(http.Flusher); ok && !w.again {
-		f.Flush()
+	if !w.again {
+		_ = http.NewResponseController(w.under).Flush() // it is flushed at its end
 	}
 }
 
 // Hijack implements http.Hijacker.
 func (w *attemptWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	h, ok := w.under.(http.Hijacker)
-	if !ok {
-		return nil, nil, errors.New("not a hijacker")
-	}
-	return h.Hijack()
+	return http.NewResponseController(w.under).Hijack()
 }

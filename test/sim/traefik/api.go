@@ -116,11 +116,7 @@ func (s *Server) things(w http.ResponseWriter, r *http.Request, all map[string]a
 // list answers with a page of things.
 func (s *Server) list(w http.ResponseWriter, r *http.Request, all map[string]any) {
 	query := r.URL.Query()
-	names := slices.DeleteFunc(sorted(keys(all)), func(name string) bool {
-		search, status := strings.ToLower(query.Get("search")), query.Get("status")
-		text, _ := json.Marshal(all[name]) // it is plain
-		return search != "" && !strings.Contains(strings.ToLower(name), search) || status != "" && !strings.Contains(string(text), `"status":"`+strings.ToLower(status)+`"`)
-	})
+	names := slices.DeleteFunc(sorted(keys(all)), func(name string) bool { return !asked(query, name, all[name]) })
 	page, perPage, err := paging(query)
 	start := (page - 1) * perPage
 	if err == nil && start != 0 && start >= len(names) {
@@ -142,13 +138,42 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, all map[string]any
 	s.answer(w, out)
 }
 
+// asked tells whether a query asks for a thing.
+func asked(query url.Values, name string, thing any) bool {
+	texts, status := []string{name}, ""
+	switch one := thing.(type) {
+	case shownRouter:
+		texts, status = append(texts, one.Rule), one.Status
+		service, _, _ := strings.Cut(query.Get("serviceName"), "@")
+		if query.Get("serviceName") != "" && one.Service != service && one.Service != query.Get("serviceName") {
+			return false
+		}
+		if m := query.Get("middlewareName"); m != "" && !slices.Contains(one.Middlewares, m) {
+			return false
+		}
+	case shownService:
+		status = one.Status
+	case shownMiddleware:
+		status = one.Status
+	case shownTCPRouter:
+		texts, status = append(texts, one.Rule), one.Status
+	case shownTCPService:
+		status = one.Status
+	case shownTCPMiddleware:
+		status = one.Status
+	}
+	search := strings.ToLower(query.Get("search"))
+	found := slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(strings.ToLower(text), search) })
+	return found && (query.Get("status") == "" || strings.EqualFold(status, query.Get("status")))
+}
+
 func paging(query url.Values) (page, perPage int, err error) {
 	page, perPage = 1, 100
 	for name, into := range map[string]*int{"page": &page, "per_page": &perPage} {
 		if text := query.Get(name); text != "" {
 			n, err := strconv.Atoi(text)
 			if err != nil || n <= 0 {
-				return 0, 0, fmt.Errorf("invalid request: %s: %s", name, text)
+				return 0, 0, fmt.Errorf("invalid request: %s: %d", name, n)
 			}
 			*into = n
 		}

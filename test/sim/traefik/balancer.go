@@ -4,7 +4,7 @@
 package traefik
 
 import (
-	"crypto/sha1" //nolint:gosec // so Traefik names cookies
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -40,7 +40,7 @@ func newBalancer(s *sticky, service string, watched bool) *balancer {
 	}
 	c := s.Cookie
 	if c.Name == "" {
-		sum := sha1.Sum([]byte("_TRAEFIK_BACKEND_" + service)) //nolint:gosec // so Traefik names cookies
+		sum := sha1.Sum([]byte("_TRAEFIK_BACKEND_" + service))
 		c.Name = ("_" + hex.EncodeToString(sum[:]))[:6]
 	}
 	b.cookie = &http.Cookie{Name: cookieName(c.Name), Path: "/", Domain: c.Domain, HttpOnly: c.HTTPOnly, Secure: c.Secure, MaxAge: c.MaxAge}

@@ -110,19 +110,13 @@ func (w *gzipWriter) Flush() {
 	if w.z != nil {
 		_ = w.z.Flush() // the client may have left
 	}
-	if f, ok := w.ResponseWriter.(http.Flusher); ok {
-		f.Flush()
-	}
+	_ = http.NewResponseController(w.ResponseWriter).Flush() // it is flushed at its end
 }
 
 // Hijack implements http.Hijacker.
 func (w *gzipWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	h, ok := w.ResponseWriter.(http.Hijacker)
-	if !ok {
-		return nil, nil, errors.New("not a hijacker")
-	}
 	w.decided = true
-	return h.Hijack()
+	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
 func (w *gzipWriter) finish() {

@@ -11,6 +11,9 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -208,12 +211,13 @@ func (e *entryPoint) close() {
 
 // serve answers a request by the present configuration.
 func (e *entryPoint) serve(w http.ResponseWriter, r *http.Request, tls bool, trusted trustedSources) {
-	if r.URL.Fragment != "" || e.refused(w, r) {
+	if strings.Contains(r.RequestURI, "#") || !normalize(r) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
 	if e.conf.HTTP.SanitizePath != nil && *e.conf.HTTP.SanitizePath {
-		sanitize(r)
+		r.URL = r.URL.JoinPath()
+		r.RequestURI = r.URL.RequestURI()
 	}
 	trusted.rewrite(r, e.server.o.Hostname)
 	r = r.WithContext(withNote(r.Context()))
@@ -228,22 +232,33 @@ func (e *entryPoint) serve(w http.ResponseWriter, r *http.Request, tls bool, tru
 	now.http[e.name].ServeHTTP(seen, r)
 }
 
-// refused are requests that no server of Go should get.
-func (e *entryPoint) refused(_ http.ResponseWriter, r *http.Request) bool {
-	return r.Method != http.MethodConnect && r.RequestURI != "*" && r.URL.Path != "" && r.URL.Path[0] != '/'
-}
-
-// sanitize takes what is doubled or climbs out of a path.
-func sanitize(r *http.Request) {
-	if r.URL.Path == "" || r.Method == http.MethodConnect {
-		return
+// normalize writes a path as it is usually written: what need not be encoded is not. false: it is none.
+func normalize(r *http.Request) bool {
+	raw := r.URL.RawPath
+	var out strings.Builder
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '%' {
+			out.WriteByte(raw[i])
+			continue
+		}
+		if i+2 >= len(raw) {
+			return false
+		}
+		code := strings.ToUpper(raw[i : i+3])
+		if plain, err := url.PathUnescape(code); err == nil && unreserved.MatchString(plain) {
+			code = plain
+		}
+		out.WriteString(code)
+		i += 2
 	}
-	clean := r.URL.JoinPath()
-	if clean.Path != r.URL.Path {
-		r.URL.Path, r.URL.RawPath = clean.Path, clean.RawPath
+	if out.String() != raw {
+		r.URL.RawPath = out.String()
 		r.RequestURI = r.URL.RequestURI()
 	}
+	return true
 }
+
+var unreserved = regexp.MustCompile(`^[A-Za-z0-9._~-]$`)
 
 func hostOf(address string) string {
 	host, _, err := net.SplitHostPort(address)

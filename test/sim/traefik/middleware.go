@@ -34,7 +34,7 @@ func (b *builder) chain(names, path []string, last http.Handler) (http.Handler, 
 }
 
 func (b *builder) middleware(name string, info *MiddlewareInfo, path []string, next http.Handler) (http.Handler, error) {
-	path, err := recursion(path, "middleware", "middleware:"+name)
+	path, err := recursion(path, "middleware", name)
 	if err != nil {
 		return nil, err
 	}
@@ -55,20 +55,20 @@ func (b *builder) middleware(name string, info *MiddlewareInfo, path []string, n
 		m.Chain.Middlewares = names
 		return b.chain(names, path, next)
 	}
-	if make := b.wraps(name, m)[kinds[0]]; make != nil {
+	if make := b.wraps(m)[kinds[0]]; make != nil {
 		return make(next)
 	}
 	return next, nil
 }
 
 // wraps are the middlewares that do something here.
-func (b *builder) wraps(name string, m *Middleware) map[string]wrap {
+func (b *builder) wraps(m *Middleware) map[string]wrap {
 	return map[string]wrap{
 		"addPrefix":        func(next http.Handler) (http.Handler, error) { return addPrefix(m.AddPrefix, next) },
 		"stripPrefix":      func(next http.Handler) (http.Handler, error) { return strip(m.StripPrefix, next), nil },
 		"stripPrefixRegex": func(next http.Handler) (http.Handler, error) { return stripRegex(m.StripPrefixRegex, next) },
 		"replacePath":      func(next http.Handler) (http.Handler, error) { return replace(m.ReplacePath, next), nil },
-		"replacePathRegex": func(next http.Handler) (http.Handler, error) { return replaceRegex(m.ReplacePathRegex, name, next) },
+		"replacePathRegex": func(next http.Handler) (http.Handler, error) { return replaceRegex(m.ReplacePathRegex, next) },
 		"ipWhiteList":      func(next http.Handler) (http.Handler, error) { return allow(m.IPWhiteList, "IPWhiteLister", next) },
 		"ipAllowList":      func(next http.Handler) (http.Handler, error) { return allow(m.IPAllowList, "IPAllowLister", next) },
 		"headers":          func(next http.Handler) (http.Handler, error) { return setHeaders(m.Headers, next) },
@@ -180,12 +180,11 @@ func replace(conf *replacePath, next http.Handler) http.Handler {
 	})
 }
 
-func replaceRegex(conf *replacement, name string, next http.Handler) (http.Handler, error) {
+func replaceRegex(conf *replacement, next http.Handler) (http.Handler, error) {
 	expression, err := regexp.Compile(strings.TrimSpace(conf.Regex))
 	if err != nil {
 		return nil, fmt.Errorf("error compiling regular expression %s: %w", conf.Regex, err)
 	}
-	_ = name // Traefik's error does not tell it
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if path := r.URL.EscapedPath(); expression.MatchString(path) {
 			instead(r, expression.ReplaceAllString(path, strings.TrimSpace(conf.Replacement)))

@@ -40,7 +40,7 @@ type Options struct {
 	Listen func(address string) (net.Listener, error)
 	// Dial connects to a backend.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Roots are the certificates that the machine trusts; nil: none.
+	// Roots are the certificates that the machine trusts, asked for when the first are needed; nil: none.
 	Roots func() *x509.CertPool
 	// Hostname of the machine.
 	Hostname string

@@ -12,8 +12,6 @@ import (
 	"text/template"
 
 	"github.com/Masterminds/sprig/v3"
-	paerser "github.com/traefik/paerser/file"
-	"go.yaml.in/yaml/v3"
 )
 
 // source reads dynamic files as Traefik's file provider does: one that cannot be read lets all be as it was.
@@ -117,16 +115,12 @@ func (s source) file(name string) (*configuration, error) {
 	return c, s.inline(c)
 }
 
-// decode reads a dynamic file's text. What the library says of YAML is what Traefik says.
+// decode reads a dynamic file's text.
 func decode(text []byte, extension string, c *configuration) error {
 	if extension == ".toml" {
 		return errors.New("TOML is not simulated")
 	}
-	data := map[string]any{}
-	if err := yaml.Unmarshal(text, &data); err != nil {
-		return err
-	}
-	return paerser.DecodeContent(string(text), extension, c)
+	return decodeText(text, extension, c)
 }
 
 // inline puts in the place of the names of files what is in them.

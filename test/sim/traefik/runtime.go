@@ -239,10 +239,11 @@ func beside(one, name string) string {
 
 // recursion refuses what refers to itself.
 func recursion(path []string, thing, name string) ([]string, error) {
-	if slices.Contains(path, name) {
-		return nil, fmt.Errorf("could not instantiate %s %s: recursion detected in %s", thing, name, strings.Join(append(slices.Clone(path), name), "->"))
+	next := append(slices.Clone(path), thing+":"+name)
+	if slices.Contains(path, thing+":"+name) {
+		return nil, fmt.Errorf("could not instantiate %s %s: recursion detected in %s", thing, name, strings.Join(next, "->"))
 	}
-	return append(slices.Clone(path), name), nil
+	return next, nil
 }
 
 func keys[V any](m map[string]V) []string { return slices.Collect(maps.Keys(m)) }

@@ -5,6 +5,7 @@ package traefik
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,6 +23,7 @@ type Server struct {
 	began  time.Time
 	level  int
 	own    *certificates
+	roots  func() *x509.CertPool // asked once
 
 	now      atomic.Pointer[served]
 	loads    atomic.Int64
@@ -45,7 +47,7 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return refuse(err)
 	}
-	s := &Server{o: o, static: static, points: map[string]*entryPoint{}, began: o.Now(), level: level(static), own: newCertificates(o.Now), changed: make(chan struct{}, 1)}
+	s := &Server{o: o, static: static, points: map[string]*entryPoint{}, began: o.Now(), level: level(static), own: newCertificates(o.Now), changed: make(chan struct{}, 1), roots: sync.OnceValue(o.Roots)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.open(); err != nil {
 		s.Close()

@@ -39,7 +39,7 @@ func (b *builder) serviceOf(name string, info *ServiceInfo, path []string) (http
 	if len(info.kinds()) > 1 {
 		return nil, multiTypes("service")
 	}
-	path, err := recursion(path, "service", "service:"+name)
+	path, err := recursion(path, "service", name)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@
 package traefik
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -201,21 +202,37 @@ func load(name string, text []byte) (*Static, error) {
 	if extension == ".toml" {
 		return nil, fmt.Errorf("%s: TOML is not simulated", name)
 	}
-	data := map[string]any{}
-	if err := yaml.Unmarshal(text, data); err != nil {
-		return nil, err
-	}
-	if len(data) == 0 {
-		return nil, fmt.Errorf("no configuration found in file: %s", name)
-	}
-	s := &Static{Providers: &providers{}, Log: nil}
+	s := &Static{Providers: &providers{}}
 	s.Providers.SetDefaults()
-	if err := paerser.DecodeContent(string(text), extension, s); err != nil {
+	if err := decodeText(text, extension, s); err != nil {
 		return nil, err
+	}
+	if data := map[string]any{}; yaml.Unmarshal(text, data) == nil && len(data) == 0 {
+		return nil, fmt.Errorf("no configuration found in file: %s", name)
 	}
 	s.complete()
 	return s, s.validate()
 }
+
+// decodeText reads a text into what it means. The errors of Traefik's parser name the types of Traefik.
+func decodeText(text []byte, extension string, into any) error {
+	err := paerser.DecodeContent(string(text), extension, into)
+	if err == nil || !strings.Contains(err.Error(), "traefik.") {
+		return err
+	}
+	return errors.New(typeNames.Replace(err.Error()))
+}
+
+// typeNames are Traefik's names of types that have another one here.
+var typeNames = strings.NewReplacer(
+	"traefik.fileProvider", "file.Provider", "traefik.providers", "static.Providers", "traefik.EntryPoint", "static.EntryPoint", "traefik.metrics", "types.Metrics",
+	"traefik.httpConfiguration", "dynamic.HTTPConfiguration", "traefik.tcpConfiguration", "dynamic.TCPConfiguration", "traefik.tlsConfiguration", "dynamic.TLSConfiguration",
+	"traefik.LoadBalancer", "dynamic.ServersLoadBalancer", "traefik.Weighted", "dynamic.WeightedRoundRobin", "traefik.healthCheck", "dynamic.ServerHealthCheck",
+	"traefik.serversTransport", "dynamic.ServersTransport", "traefik.tcpTransport", "dynamic.TCPServersTransport", "traefik.tcpLoadBalancer", "dynamic.TCPServersLoadBalancer",
+	"traefik.headers", "dynamic.Headers", "traefik.basicAuth", "dynamic.BasicAuth", "traefik.stripPrefix", "dynamic.StripPrefix", "traefik.prefixed", "dynamic.AddPrefix",
+	"traefik.ipAllowList", "dynamic.IPAllowList", "traefik.rateLimit", "dynamic.RateLimit", "traefik.redirectRegex", "dynamic.RedirectRegex", "traefik.retry", "dynamic.Retry",
+	"traefik.forwardAuth", "dynamic.ForwardAuth", "traefik.sticky", "dynamic.Sticky", "traefik.", "dynamic.",
+)
 
 // complete adds what follows from the rest: an entry point for HTTP, and one for what is internal.
 func (s *Static) complete() {

@@ -180,7 +180,7 @@ func (b *builder) tcpService(name string, path []string) (tcpHandler, error) {
 }
 
 func (b *builder) tcpServiceOf(name string, info *TCPServiceInfo, path []string) (tcpHandler, error) {
-	path, err := recursion(path, "service", "service:"+name)
+	path, err := recursion(path, "service", name)
 	switch {
 	case err != nil:
 		return nil, err
@@ -209,22 +209,9 @@ func (b *builder) tcpWeighted(name string, conf *tcpWeighted, path []string) (tc
 // tcpServers connects to servers in turn.
 func (b *builder) tcpServers(name string, info *TCPServiceInfo) (tcpHandler, error) {
 	conf := info.LoadBalancer
-	transport := b.tcpTransports["default@internal"]
-	if conf.ServersTransport != "" {
-		conf.ServersTransport = beside(name, conf.ServersTransport)
-		if transport = b.tcpTransports[conf.ServersTransport]; transport == nil {
-			return nil, fmt.Errorf("getting TCP transport: tcp dialer not found %s", conf.ServersTransport)
-		}
-	}
-	version := 0
-	for _, p := range []*proxyProtocol{conf.ProxyProtocol, transport.ProxyProtocol} {
-		switch {
-		case p == nil:
-		case p.Version < 1 || p.Version > 2:
-			return nil, fmt.Errorf("unknown proxyProtocol version: %d", p.Version)
-		default:
-			version = p.Version
-		}
+	dial, err := b.tcpDialing(name, conf)
+	if err != nil && len(conf.Servers) > 0 {
+		return nil, err
 	}
 	turns := &turns[tcpHandler]{}
 	for _, server := range conf.Servers {
@@ -232,10 +219,43 @@ func (b *builder) tcpServers(name string, info *TCPServiceInfo) (tcpHandler, err
 			b.server.log("ERR", fmt.Sprintf("Failed to split host port error=%q serverAddress=%s serviceName=%s", err, server.Address, name))
 			continue
 		}
-		turns.add(b.server.tcpProxy(server.Address, version, transport), nil)
+		turns.add(b.server.tcpProxy(server.Address, dial), nil)
 		info.set(server.Address, up)
 	}
 	return takeTurns(turns), nil
+}
+
+// tcpDialing is how the servers of a service are connected to.
+type tcpDialing struct {
+	proxyProtocol int
+	timeout       time.Duration
+	termination   time.Duration
+}
+
+func (b *builder) tcpDialing(service string, conf *tcpLoadBalancer) (tcpDialing, error) {
+	name := "default@internal"
+	if conf.ServersTransport != "" {
+		conf.ServersTransport = beside(service, conf.ServersTransport)
+		name = conf.ServersTransport
+	}
+	transport := b.tcpTransports[name]
+	if transport == nil {
+		return tcpDialing{}, fmt.Errorf("no transport configuration found for %q", name)
+	}
+	d := tcpDialing{timeout: time.Duration(transport.DialTimeout)}
+	proxy := conf.ProxyProtocol
+	if conf.TerminationDelay != nil {
+		d.termination = time.Duration(*conf.TerminationDelay)
+	}
+	if conf.ServersTransport != "" {
+		proxy, d.termination = transport.ProxyProtocol, time.Duration(transport.TerminationDelay)
+	}
+	if proxy != nil {
+		if d.proxyProtocol = proxy.Version; proxy.Version < 1 || proxy.Version > 2 {
+			return d, fmt.Errorf("unknown proxyProtocol version: %d", proxy.Version)
+		}
+	}
+	return d, nil
 }
 
 // turns gives each of its children its share.
@@ -265,23 +285,26 @@ func takeTurns(t *turns[tcpHandler]) tcpHandler {
 }
 
 // tcpProxy connects to a server, and passes on what either end says.
-func (s *Server) tcpProxy(address string, version int, transport *tcpTransport) tcpHandler {
+func (s *Server) tcpProxy(address string, how tcpDialing) tcpHandler {
 	return func(ctx context.Context, c net.Conn) {
 		defer func() { _ = c.Close() }() // both ends are done
-		short, cancel := context.WithTimeout(ctx, max(time.Duration(transport.DialTimeout), time.Second))
-		defer cancel()
+		short, cancel := ctx, context.CancelFunc(func() {})
+		if how.timeout > 0 {
+			short, cancel = context.WithTimeout(ctx, how.timeout)
+		}
 		server, err := s.o.Dial(short, "tcp", address)
+		cancel()
 		if err != nil {
-			s.log("ERR", fmt.Sprintf("Error while dialing backend error=%q address=%s", err, address))
+			s.log("ERR", fmt.Sprintf("Error while dialing backend error=%q", err))
 			return
 		}
 		defer func() { _ = server.Close() }() // both ends are done
-		if version > 0 {
-			if _, err := proxyproto.HeaderProxyFromAddrs(byte(version), c.RemoteAddr(), c.LocalAddr()).WriteTo(server); err != nil {
+		if how.proxyProtocol > 0 {
+			if _, err := proxyproto.HeaderProxyFromAddrs(byte(how.proxyProtocol), c.RemoteAddr(), c.LocalAddr()).WriteTo(server); err != nil {
 				return
 			}
 		}
-		splice(c, server, time.Duration(transport.TerminationDelay))
+		splice(c, server, how.termination)
 	}
 }
 
