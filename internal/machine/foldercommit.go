@@ -231,7 +231,7 @@ func (r *folderReport) outcome(o FolderOptions, i int, group []*order) error {
 	case end == "same":
 		return nil
 	case end == "good", end == "bad":
-		return &RefusedError{Command: strings.Join(o.Check, " "), Output: hidden(group, r.why[i]), Before: end == "bad"}
+		return &RefusedError{Command: ownedRefresh{o.Check}.String(), Output: hidden(group, r.why[i]), Before: end == "bad"}
 	case len(r.failed) > 0:
 		return r.failure(o, group)
 	case end == "late":

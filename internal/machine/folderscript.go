@@ -9,7 +9,7 @@ package machine
 // the way to their place), entries (from when on the old ones are to come back)
 // and settled (from when on the new ones are to stay).
 const folderFunctions = `
-n=0 swapped= heard= base= failed= undone=yes out=
+n=0 first=0 mended='|' swapped= heard= base= failed= undone=yes out=
 # filed PATH: something stands there that is no directory
 filed() { [ -L "$1" ] || { [ -e "$1" ] && [ ! -d "$1" ]; }; }
 # free: an earlier commit may still run, of a connection that was cut
@@ -44,7 +44,7 @@ load() {
 }
 # become FROM TO FIRST END [MARK]: of the entries from FIRST to before END, with this mark, the files in TO become those in FROM
 become() {
-	from=$1 to=$2 first=$3 end=$4 only=$5 i=$3
+	from=$1 to=$2 begin=$3 end=$4 only=$5 i=$3
 	set --
 	while [ "$i" -lt "$end" ]; do
 		eval "name=\$name_$i mark=\$mark_$i"
@@ -55,10 +55,11 @@ become() {
 		done
 	done
 	if [ $# -gt 0 ]; then
+		[ -d "$to" ] || [ "$to" = "$path" ] || mkdir "$to" || return 1
 		rm -rf "$work/go" && mkdir "$work/go" && cp -P -p -t "$work/go" "$@" && mv -f -t "$to" "$work/go"/* || return 1
 	fi
 	set --
-	i=$first
+	i=$begin
 	while [ "$i" -lt "$end" ]; do
 		eval "name=\$name_$i mark=\$mark_$i"
 		i=$((i + 1))
@@ -69,16 +70,18 @@ become() {
 	done
 	[ $# -eq 0 ] || rm -f "$@"
 }
-# mend: a commit that was killed is brought to its end, or undone
+# mend: a commit that was killed, or of which nobody heard, is brought to its end or undone; who is concerned takes part again
 mend() {
 	if [ -f "$work/settled" ]; then
-		load "$work/settled" && settle || return 1
+		load "$work/settled"
+		out=$(settle 2>&1) || return
+		n=0
 	elif [ -f "$work/entries" ]; then
-		load "$work/entries" && become "$work/old" "$path" 0 "$n" || return 1
-		if ! refresh; then
-			printf '%s\n' "$out"
-			return 3
-		fi
+		load "$work/entries"
+		out=$(become "$work/old" "$path" 0 "$n" 2>&1) || return
+		first=$n swapped=yes
+		while read -r prefix mark; do mended="$mended$prefix|"; done <"$work/entries"
+		ended 0 "$n" mended
 	fi
 	rm -rf "$work"
 }
@@ -130,13 +133,18 @@ forget() {
 }
 # entry ID PREFIX MARK: takes part if it is to change; what was there is to be kept (keep), what is kept is to go (drop)
 entry() {
-	if ! same "$2"; then
-		eval "id_$n=\$1"
-		note "$2" "$3"
-		return
-	fi
-	if [ "$3" = drop ]; then forget "$2"; fi
-	echo "@same $1"
+	case $mended in
+	*"|$2|"*) ;;
+	*)
+		if same "$2"; then
+			if [ "$3" = drop ]; then forget "$2"; fi
+			echo "@same $1"
+			return
+		fi
+		;;
+	esac
+	eval "id_$n=\$1"
+	note "$2" "$3"
 }
 # kept ID PREFIX: says whether something is kept
 kept() {
@@ -156,7 +164,7 @@ listed() {
 	done
 }
 journal() {
-	become "$path" "$work/old" 0 "$n" && listed >"$work/entries.new" && mv -f -T "$work/entries.new" "$work/entries"
+	become "$path" "$work/old" 0 "$n" && listed | sort -u >"$work/entries.new" && mv -f -T "$work/entries.new" "$work/entries"
 }
 # ended FIRST END HOW
 ended() {
@@ -195,23 +203,12 @@ attempt() {
 }
 # settle: what is to be kept, and no longer
 settle() {
-	[ -d "$previous" ] || mkdir "$previous" || return 1
 	become "$work/old" "$previous" 0 "$n" keep && become "$work/none" "$previous" 0 "$n" drop
 }
 commit() {
-	out=$(mend 2>&1)
-	case $? in
-	0) ;;
-	3)
-		failed=refresh undone=no
-		return
-		;;
-	*)
-		failed=write undone=no
-		return
-		;;
-	esac
-	failed=write
+	failed=write undone=no
+	mend || return
+	undone=yes
 	out=$(stage 2>&1) || return
 	wrong=$(strange)
 	entries
@@ -219,13 +216,13 @@ commit() {
 	[ "$n" -gt 0 ] || return
 	failed=write
 	out=$(journal 2>&1) || return
-	attempt 0 "$n" || return
+	[ "$n" -eq "$first" ] || attempt "$first" "$n" || return
 	failed=
 	[ -n "$swapped" ] || return
 	heard=yes failed=refresh
 	refresh || return
 	failed=write
-	out=$({ listed >"$work/settled.new" && mv -f -T "$work/settled.new" "$work/settled"; } 2>&1) || return
+	out=$({ listed | sort -u >"$work/settled.new" && mv -f -T "$work/settled.new" "$work/settled"; } 2>&1) || return
 	failed=
 	settle >/dev/null 2>&1 || undone=no # the next commit does
 }
@@ -238,7 +235,7 @@ undo() {
 }
 words() { printf '%s' "$1" | tail -c 6000 | base64; }
 report() {
-	i=0
+	i=$first
 	while [ "$i" -lt "$n" ]; do
 		eval "end=\$end_$i id=\$id_$i why=\$why_$i"
 		i=$((i + 1))
