@@ -28,7 +28,7 @@ help: ## Show this list.
 run: manager ## Bring the reference site up on this machine, simulated, until Ctrl-C (UNTIL=ready ends it when all is Ready).
 	@$(ASSETS); go build -o bin/run ./hack/run; exec bin/run --until='$(UNTIL)' --timeout='$(TIMEOUT)' $(ARGS)
 
-lab-deps: ## Make what the lab needs, once: programs of this Debian, a root file system, an apt repository, step-ca (root).
+lab-deps: ## Make what the lab needs, once: programs of this Debian, a root file system, an apt repository, step-ca, Traefik (root).
 	@go run ./test/lab/cmd/lab-deps
 
 lab: manager ## Bring the reference site up with real machines, in containers, until Ctrl-C (root, after make lab-deps).
@@ -44,8 +44,8 @@ e2e: manager ## Run the whole program: against the simulated site, killed and re
 soak: manager ## Run what takes long in the lab, half an hour at most (root, after make lab-deps).
 	@$(ASSETS); MANAGER="$(CURDIR)/bin/manager" go test -count=1 -timeout 30m -v -run '^TestSoak' $(ARGS) ./test/e2e/lab
 
-bench: ## Measure what the documentation claims, as ratios within one run.
-	@$(ASSETS); go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(ARGS) ./test/bench/...
+bench: manager ## Measure what the documentation claims, as ratios within one run; Routes on real machines where the lab can be had.
+	@$(ASSETS); MANAGER="$(CURDIR)/bin/manager" go test -p 1 -run '^$$' -bench . -benchtime 1x -timeout 30m $(ARGS) ./test/bench/...
 
 cover: ## Measure statement coverage by package and in all.
 	@$(ASSETS); go test -coverpkg=./api/...,./cmd/...,./controllers/...,./internal/... -coverprofile=coverage.out \

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/phoenix-hypervisor/phoenix/test/sim/machine"
+	"github.com/phoenix-hypervisor/phoenix/test/sim/traefik"
 )
 
 // fieldOwner of what is applied from files.
@@ -39,8 +41,8 @@ func (w *World) ApplySamples(ctx context.Context, folder string) error {
 	})
 }
 
-// pointAtMirror puts the simulated step-ca where the samples download theirs, and its hash and its name into them; and
-// archives of simulated images likewise.
+// pointAtMirror puts the simulated step-ca and Traefik where the samples download theirs, and their hashes and names into
+// them; and archives of simulated images likewise.
 func (w *World) pointAtMirror(objects []*unstructured.Unstructured) error {
 	if w.mirror == nil {
 		return nil
@@ -48,20 +50,42 @@ func (w *World) pointAtMirror(objects []*unstructured.Unstructured) error {
 	if err := w.mirrorImages(objects); err != nil {
 		return err
 	}
-	_, tarball, sum, member := machine.StepCARelease()
 	for _, o := range objects {
-		artifact, there, err := unstructured.NestedMap(o.Object, "spec", "stepCA", "artifact")
-		if err != nil || !there {
-			continue // the API server says what is wrong with it
+		err := errors.Join(w.mirrorProgram(o, "stepCA", func(string) (string, []byte, string, string) { return machine.StepCARelease() }),
+			w.mirrorProgram(o, "traefik", func(address string) (string, []byte, string, string) {
+				return traefik.Release(releasedVersion(address))
+			}))
+		if err != nil {
+			return err
 		}
-		address, _, _ := unstructured.NestedString(artifact, "url")
-		artifact["sha256"], artifact["member"] = sum, member
-		if err := unstructured.SetNestedMap(o.Object, artifact, "spec", "stepCA", "artifact"); err != nil {
-			return fmt.Errorf("point %s at the simulated step-ca: %w", o.GetName(), err)
-		}
-		w.mirror.Put(address, tarball)
 	}
 	return nil
+}
+
+// mirrorProgram has the program of a service downloaded from the mirror, at the address that is declared.
+func (w *World) mirrorProgram(o *unstructured.Unstructured, block string, release func(address string) (where string, archive []byte, sum, member string)) error {
+	artifact, there, err := unstructured.NestedMap(o.Object, "spec", block, "artifact")
+	if err != nil || !there {
+		return nil //nolint:nilerr // the API server says what is wrong with it
+	}
+	address, _, _ := unstructured.NestedString(artifact, "url")
+	_, archive, sum, member := release(address)
+	artifact["sha256"], artifact["member"] = sum, member
+	if err := unstructured.SetNestedMap(o.Object, artifact, "spec", block, "artifact"); err != nil {
+		return fmt.Errorf("point %s at the simulated %s: %w", o.GetName(), block, err)
+	}
+	w.mirror.Put(address, archive)
+	return nil
+}
+
+var versionInURL = regexp.MustCompile(`_v([0-9][^_/]*)_[^/]*$`)
+
+// releasedVersion is the version in the address of a release of Traefik; the simulated one's own if there is none.
+func releasedVersion(address string) string {
+	if found := versionInURL.FindStringSubmatch(address); found != nil {
+		return found[1]
+	}
+	return traefik.Version
 }
 
 // mirrorImages makes the archives of images that the samples name.

@@ -9,7 +9,7 @@
 //	POST /health   sets it: the body is the number
 //	POST /count    how many bytes the body has
 //	GET /ticks     five lines, one each fifth of a second
-//	GET /echo      with Upgrade: echo, every byte comes back
+//	GET /echo      with Upgrade: websocket, every byte comes back as it is, without frames
 package main
 
 import (
@@ -119,10 +119,10 @@ func tick(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// echo speaks another protocol on the connection, as websockets do: what comes goes back.
+// echo has the connection go over to another protocol, as websockets do: what comes goes back.
 func echo(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Upgrade") != "echo" {
-		http.Error(w, "this needs Upgrade: echo", http.StatusUpgradeRequired)
+	if r.Header.Get("Upgrade") != "websocket" {
+		http.Error(w, "this needs Upgrade: websocket", http.StatusUpgradeRequired)
 		return
 	}
 	conn, buffered, err := http.NewResponseController(w).Hijack()
@@ -131,7 +131,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { _ = conn.Close() }() // the other side has left
-	fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	_, _ = io.Copy(conn, buffered) // until it leaves
 }
 

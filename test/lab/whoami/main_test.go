@@ -128,7 +128,7 @@ func TestEcho(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"echo"}}
+	request.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}
 	answer, err = http.DefaultTransport.RoundTrip(request)
 	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%v, %+v", err, answer)
