@@ -140,20 +140,19 @@ func (p *probes) work(l *lane) {
 	}
 }
 
-// askMachine asks for everything at once by one script.
+// askMachine asks for everything at once by one script. Each question is a line of the answer, which is written at once.
 func askMachine(ctx context.Context, m *machine.Machine, all []question) ([]answer, error) {
 	var b strings.Builder
-	b.WriteString("d=$(mktemp -d) || exit 1\n")
+	b.WriteString("set -f\ntell() { i=$1 code=$2; set -- $3; printf '@%s %s %s\\n' \"$i\" \"$code\" \"$*\"; }\n")
 	for i, q := range all {
-		if q.name != "" {
-			fmt.Fprintf(&b, "{ timeout %d getent ahosts %s >$d/%d.out 2>$d/%d.err; echo $? >$d/%d.exit; } &\n", asking, quoted(q.name), i, i, i)
-			continue
+		command := fmt.Sprintf("timeout %d getent ahosts %s 2>/dev/null | cut -d ' ' -f 1", asking, quoted(q.name))
+		if q.name == "" {
+			command = fmt.Sprintf("curl --silent --show-error --insecure --noproxy '*' --output /dev/null --connect-timeout %d --max-time %d %s 2>&1",
+				asking, asking, quoted(q.server))
 		}
-		fmt.Fprintf(&b, "{ curl --silent --show-error --insecure --noproxy '*' --output /dev/null --connect-timeout %d --max-time %d %s >$d/%d.out 2>$d/%d.err; echo $? >$d/%d.exit; } &\n",
-			asking, asking, quoted(q.server), i, i, i)
+		fmt.Fprintf(&b, "{ out=$(%s); tell %d $? \"$out\"; } &\n", command, i)
 	}
 	b.WriteString("wait\n")
-	fmt.Fprintf(&b, "i=0; while [ $i -lt %d ]; do echo \"@$i $(cat $d/$i.exit)\"; cut -d ' ' -f 1 $d/$i.out; cat $d/$i.err; i=$((i + 1)); done\nrm -rf \"$d\"\n", len(all))
 	result, err := m.Script(ctx, b.String())
 	if err != nil {
 		return nil, machineError(err)
@@ -165,18 +164,18 @@ func askMachine(ctx context.Context, m *machine.Machine, all []question) ([]answ
 func readAnswers(all []question, text string) ([]answer, error) {
 	out := make([]answer, len(all))
 	told := 0
-	for _, part := range strings.Split("\n"+text, "\n@")[1:] {
-		head, body, _ := strings.Cut(part, "\n")
+	for line := range strings.Lines(text) {
 		var i, exit int
-		if n, err := fmt.Sscanf(head, "%d %d", &i, &exit); n != 2 || err != nil || i < 0 || i >= len(all) {
-			return nil, fmt.Errorf("read what the machine sees: line %q says nothing", head)
+		if n, err := fmt.Sscanf(line, "@%d %d", &i, &exit); n != 2 || err != nil || i < 0 || i >= len(all) {
+			return nil, fmt.Errorf("read what the machine sees: line %.60q says nothing", line)
 		}
 		told++
-		if all[i].name != "" {
-			out[i] = answer{ok: exit == 0, text: strings.Join(strings.Fields(body), " ")}
-			continue
+		parts := strings.SplitN(strings.TrimSpace(line), " ", 3)
+		said := strings.Join(parts[2:], "")
+		out[i] = answer{ok: said != "", text: said}
+		if all[i].name == "" {
+			out[i].ok = connects(exit)
 		}
-		out[i] = answer{ok: connects(exit), text: strings.TrimSpace(body)}
 	}
 	if told != len(all) {
 		return nil, fmt.Errorf("read what the machine sees: %d of %d answers came", told, len(all))
