@@ -32,7 +32,7 @@ func newDockerStack() *v1alpha1.DockerStack { return &v1alpha1.DockerStack{} }
 
 // dockerStacks registers the kind DockerStack, and returns what sets its loop up once every kind is in the graph.
 func (h *house) dockerStacks() (setup func() error, err error) {
-	bell := newBell()
+	bell := newBell(func() client.Object { return newDockerStack() })
 	kind, err := dockerstack.New(dockerstack.Config{
 		Client: h.mgr.GetClient(), Portainer: h.stackServer, Wake: bell.ring, PullInterval: pullInterval, Metrics: metrics.Registry, Clock: h.opts.Clock,
 		Fetch: func(ctx context.Context, from git.Source) (git.File, error) {
@@ -96,8 +96,9 @@ func (h *house) forgetDockerStacks(kind *dockerstack.Kind, bell *bell) error {
 	return nil
 }
 
-// bell has DockerStacks looked at again. Those who ring do not wait; what is rung for twice before it is heard is heard once.
+// bell has objects of a kind looked at again. Those who ring do not wait; what is rung for twice before it is heard is heard once.
 type bell struct {
+	empty  func() client.Object
 	events chan event.GenericEvent
 	wake   chan struct{}
 
@@ -105,8 +106,8 @@ type bell struct {
 	rung map[types.NamespacedName]bool
 }
 
-func newBell() *bell {
-	return &bell{events: make(chan event.GenericEvent), wake: make(chan struct{}, 1), rung: map[types.NamespacedName]bool{}}
+func newBell(empty func() client.Object) *bell {
+	return &bell{empty: empty, events: make(chan event.GenericEvent), wake: make(chan struct{}, 1), rung: map[types.NamespacedName]bool{}}
 }
 
 // ring has one looked at.
@@ -136,8 +137,9 @@ func (b *bell) Start(ctx context.Context) error {
 		b.rung = map[types.NamespacedName]bool{}
 		b.mu.Unlock()
 		for name := range names {
-			obj := newDockerStack()
-			obj.Namespace, obj.Name = name.Namespace, name.Name
+			obj := b.empty()
+			obj.SetNamespace(name.Namespace)
+			obj.SetName(name.Name)
 			if send(ctx, b.events, obj) != nil {
 				return nil
 			}

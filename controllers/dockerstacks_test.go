@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/phoenix-hypervisor/phoenix/controllers/dockerstack"
 	"github.com/phoenix-hypervisor/phoenix/internal/secret"
@@ -16,7 +17,7 @@ import (
 
 // TestBell passes on what is rung for, once for each stack, and makes nobody wait who rings.
 func TestBell(t *testing.T) {
-	b := newBell()
+	b := newBell(func() client.Object { return newDockerStack() })
 	ring := func(name string) { b.ring(types.NamespacedName{Namespace: "ns", Name: name}) }
 	for range 3 {
 		ring("a") // nobody listens yet

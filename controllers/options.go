@@ -59,6 +59,9 @@ type Options struct {
 	// DockerStackInterval is the time after which a DockerStack in sync is looked at again, with jitter: nothing tells of what
 	// changes in its environment. All stacks of an environment share what is read of it. Default: 1 min.
 	DockerStackInterval time.Duration
+	// RouteInterval is the time after which a Route in sync is looked at again, with jitter: what it serves, and what somebody
+	// changed in its folders. Default: 5 min.
+	RouteInterval time.Duration
 	// Timing says how often sites are listed.
 	Timing site.Timing
 	// Dial opens connections to certificate authorities, Portainer servers and git repositories, and to servers that are
@@ -93,6 +96,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.DockerStackInterval <= 0 {
 		o.DockerStackInterval = time.Minute
+	}
+	if o.RouteInterval <= 0 {
+		o.RouteInterval = 5 * time.Minute
 	}
 	if o.Dial == nil {
 		o.Dial = dialFromEnvironment()

@@ -39,10 +39,11 @@ const (
 //
 // Secrets are read by name, and their metadata is watched, for which RBAC knows no privilege of its own. Those with the keys
 // of authorities are made and changed, and ConfigMaps with their roots; those of Certificates go with them. The metadata of
-// ConfigMaps is watched for DockerStacks.
+// ConfigMaps is watched for DockerStacks. Certificates are made for Routes.
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts;guests;hostservices;certificates;dockerstacks;routes,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=certificates,verbs=create;delete
 // +kubebuilder:rbac:groups=phoenix-hypervisor.io,resources=hosts/status;guests/status;hostservices/status;certificates/status;dockerstacks/status;routes/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 //
@@ -112,6 +113,10 @@ func (h *house) loops() error {
 	if err != nil {
 		return err
 	}
+	setUpRoutes, err := h.routes()
+	if err != nil {
+		return err
+	}
 
 	hostLoop := loop(h, "Host", hosts, newHost, h.opts.HostInterval)
 	guestLoop := loop(h, "Guest", guests, newGuest, h.opts.GuestInterval)
@@ -124,6 +129,7 @@ func (h *house) loops() error {
 		serviceLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4)}),
 		setUpCertificates(),
 		setUpDockerStacks(),
+		setUpRoutes(),
 		(&reconcile.Holds{Client: h.mgr.GetClient(), Graph: h.graph}).Setup(h.mgr),
 	)
 }
