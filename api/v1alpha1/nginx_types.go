@@ -9,6 +9,7 @@ import (
 
 // Nginx is the gateway of a site: it sends HTTP to HTTPS, ends TLS, and passes the names of the Routes that refer to it on to
 // their router. Every other name gets nothing.
+// +kubebuilder:validation:XValidation:rule="(has(self.httpPort) ? self.httpPort : 80) != (has(self.httpsPort) ? self.httpsPort : 443)",message="httpPort (80) and httpsPort (443) must differ from each other"
 type Nginx struct {
 	// packageName is Debian's package. Default: nginx-light.
 	// +optional

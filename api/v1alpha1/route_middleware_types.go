@@ -48,13 +48,14 @@ type RouteRedirect struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$')",message="regex must be printable ASCII without spaces"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-_a-~]+$')",message="regex must be printable ASCII without spaces and backticks"
 	Regex string `json:"regex,omitempty"`
 	// replacement is the new URL; ${1} is the first group of the regex.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$')",message="replacement must be printable ASCII without spaces"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-_a-~]+$')",message="replacement must be printable ASCII without spaces and backticks"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?://|/|[$])')",message="replacement must begin with http://, https://, / or a group of the regex, for example https://www.phoenix.lan/${1}"
 	Replacement string `json:"replacement,omitempty"`
 	// permanent has browsers remember it (308 in place of 307). Default: false.
 	// +optional
@@ -93,6 +94,7 @@ type RouteHeaders struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))",message="request must name each header once: capitals make no difference"
 	Request []RouteHeader `json:"request,omitempty"`
 	// response headers that the client gets.
 	// +optional
@@ -100,6 +102,7 @@ type RouteHeaders struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))",message="response must name each header once: capitals make no difference"
 	Response []RouteHeader `json:"response,omitempty"`
 }
 
@@ -128,7 +131,7 @@ type RouteBasicAuth struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[ !#-~]+$')",message="realm must be printable ASCII without double quotes"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[] !#-[^-~]+$')",message="realm must be printable ASCII without double quotes and backslashes"
 	Realm string `json:"realm,omitempty"`
 	// userHeader tells the backend who it is, by a header of this name.
 	// +optional
@@ -200,7 +203,7 @@ type RouteForwardAuth struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[-A-Za-z0-9._~!$&()*+,;=:@%/?]*)?$')",message="url must begin with http:// or https:// and hold no credentials, for example http://10.0.0.20:9091/api/authz/forward-auth"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[-A-Za-z0-9._~!$&()*+,;=:@%/?]*)?$')",message="url must begin with http:// or https:// and hold a host, a port from 1 to 65535 and no credentials, for example http://10.0.0.20:9091/api/authz/forward-auth"
 	URL string `json:"url,omitempty"`
 	// authorityRef names a stepCA HostService that signed the server's certificate. Default: what the router's machine trusts.
 	// +optional

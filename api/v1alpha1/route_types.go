@@ -8,7 +8,7 @@ import (
 )
 
 // RouteSpec declares host names that are served from outside: through a gateway, by a router, from backends.
-// +kubebuilder:validation:XValidation:rule="!has(self.tcp) || !(has(self.paths) || has(self.priority) || has(self.middlewares) || has(self.sticky) || has(self.healthCheck) || has(self.tls) || has(self.protocol) || has(self.backendTLS))",message="tcp passes connections through as they come: paths, priority, middlewares, sticky, healthCheck, tls, protocol and backendTLS are for HTTP"
+// +kubebuilder:validation:XValidation:rule="!has(self.tcp) || !(has(self.paths) || has(self.priority) || has(self.middlewares) || has(self.sticky) || has(self.healthCheck) || has(self.tls) || has(self.protocol) || has(self.backendTLS) || has(self.passHostHeader))",message="tcp passes connections through as they come: paths, priority, middlewares, sticky, healthCheck, tls, protocol, backendTLS and passHostHeader are for HTTP"
 // +kubebuilder:validation:XValidation:rule="!has(self.tcp) || self.backends.all(b, !has(b.url))",message="tcp needs backends with an address and a port: guest, hostService or stack"
 // +kubebuilder:validation:XValidation:rule="!has(self.backendTLS) || (has(self.protocol) && self.protocol == 'HTTPS') || self.backends.exists(b, has(b.hostService) || (has(b.url) && b.url.startsWith('https://')))",message="backendTLS belongs to backends that are spoken to over TLS: set protocol: HTTPS"
 type RouteSpec struct {
@@ -28,6 +28,7 @@ type RouteSpec struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.all(n, n.matches('^([*][.])?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$'))",message="hosts must be host names in lower case, for example blog.phoenix.lan or *.apps.phoenix.lan"
+	// +kubebuilder:validation:XValidation:rule="self.all(n, !isIP(n))",message="hosts must be names, not addresses: for example blog.phoenix.lan"
 	Hosts []string `json:"hosts,omitempty"`
 	// paths that are served, any of them. Default: all.
 	// +optional
@@ -154,7 +155,7 @@ type RouteBackend struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(http|https|h2c)://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\\\\[[0-9A-Fa-f:.]+\\\\])(:[0-9]{1,5})?/?$')",message="url must be http://, https:// or h2c:// with a host and a port, without a path, for example http://10.0.0.9:8080"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(http|https|h2c)://([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*|\\\\[[0-9A-Fa-f:.]+\\\\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/?$')",message="url must be http://, https:// or h2c:// with a host and a port from 1 to 65535, without a path, for example http://10.0.0.9:8080"
 	URL string `json:"url,omitempty"`
 	// weight among the backends; 0 takes it out. Default: 1.
 	// +optional

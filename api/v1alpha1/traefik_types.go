@@ -5,6 +5,7 @@ package v1alpha1
 
 // Traefik is a router in a Guest: it takes requests from the gateways of the site alone, and sends them to the backends of
 // the Routes. What it routes is in one file for each Route.
+// +kubebuilder:validation:XValidation:rule="[has(self.webPort) ? self.webPort : 80, has(self.webSecurePort) ? self.webSecurePort : 443, has(self.apiPort) ? self.apiPort : 8080, has(self.metricsPort) ? self.metricsPort : 0].all(p, [has(self.webPort) ? self.webPort : 80, has(self.webSecurePort) ? self.webSecurePort : 443, has(self.apiPort) ? self.apiPort : 8080, has(self.metricsPort) ? self.metricsPort : 0].exists_one(o, o == p))",message="webPort (80), webSecurePort (443), apiPort (8080) and metricsPort must differ from each other"
 type Traefik struct {
 	// artifact is the program traefik as a release. Another one is an upgrade: it is rolled back when the new version does
 	// not come up.

@@ -123,7 +123,7 @@ func TestStepCARefused(t *testing.T) {
 		{"an ACME provisioner of our name", `stepCA: {acme: {name: phoenix}}`, "spec.stepCA.acme.name", "not phoenix"},
 		{"a root key in the open", `stepCA: {root: {key: "-----BEGIN PRIVATE KEY-----"}}`, "spec.stepCA.root.key", "unknown field"},
 		{"the first root by number 0", `stepCA: {rootGeneration: 0}`, "spec.stepCA.rootGeneration", "greater than or equal to 1"},
-		{"another service in its place", `{stepCA: null}`, "spec", "exactly one of dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent and stepCA"},
+		{"another service in its place", `{stepCA: null}`, "spec", "exactly one of dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent, stepCA and traefik"},
 	})
 }
 

@@ -34,8 +34,8 @@ func TestHostServiceRefused(t *testing.T) {
 		{"two machines", `guestRef: {name: a}`, "spec", "exactly one of hostRef and guestRef"},
 		{"a node of a guest", `{hostRef: null, guestRef: {name: a}, node: pve1}`, "node", "belongs to hostRef"},
 		{"a node by its DNS name", `node: pve1.lan`, "spec.node", "letters, digits and -"},
-		{"no service", `dnsmasq: null`, "spec", "exactly one of dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent and stepCA"},
-		{"two services", `firewall: {}`, "spec", "exactly one of dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent and stepCA"},
+		{"no service", `dnsmasq: null`, "spec", "exactly one of dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent, stepCA and traefik"},
+		{"two services", `firewall: {}`, "spec", "exactly one of dnsmasq, docker, firewall, nfs, nginx, portainer, portainerAgent, stepCA and traefik"},
 		{"an unknown service", `bind9: {}`, "spec.bind9", "unknown field"},
 	})
 }

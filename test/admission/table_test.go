@@ -49,6 +49,12 @@ func TestColumns(t *testing.T) {
 			map[string]any{"environment": "drphoenix", "ready": "3/3", "stackID": 4},
 			[]string{"NAME", "READY", "STATUS", "ENVIRONMENT", "SERVICES", "AGE"}, []string{"row", "True", "InSync", "drphoenix", "3/3"},
 		},
+		{
+			"routes", route,
+			map[string]any{"hosts": "blog.phoenix.lan +1", "backend": "DockerStack/blog web", "url": "https://blog.phoenix.lan/"},
+			[]string{"NAME", "READY", "STATUS", "HOSTS", "BACKEND", "URL", "AGE"},
+			[]string{"row", "True", "InSync", "blog.phoenix.lan +1", "DockerStack/blog web", "https://blog.phoenix.lan/"},
+		},
 	} {
 		t.Run(tc.resource, func(t *testing.T) {
 			t.Parallel()
@@ -121,7 +127,8 @@ func TestNames(t *testing.T) {
 		}
 	}
 	want := map[string][]string{"hosts": {"host", "phoenix"}, "guests": {"guest", "gu", "phoenix"}, "hostservices": {"hostservice", "hs", "phoenix"},
-		"certificates": {"certificate", "pcert", "phoenix"}, "dockerstacks": {"dockerstack", "dstack", "phoenix"}}
+		"certificates": {"certificate", "pcert", "phoenix"}, "dockerstacks": {"dockerstack", "dstack", "phoenix"},
+		"routes": {"route", "proute", "phoenix"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
