@@ -32,8 +32,8 @@ const (
 	traefikUnit     = "traefik.service"
 	webSocket       = "traefik-web.socket"
 	webSecureSocket = "traefik-websecure.socket"
-	// traefikPatience is how long Traefik may take from a restart to its first answer.
-	traefikPatience = 30 * time.Second
+	// traefikPatience is how long Traefik may take to its first answer once it told systemd that it is ready.
+	traefikPatience = 10 * time.Second
 
 	defaultWeb       = 80
 	defaultWebSecure = 443

@@ -6,6 +6,10 @@ package hostservice
 import (
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -343,5 +347,35 @@ func TestRouterFields(t *testing.T) {
 	}
 	if _, err := (router{s: testRouter(func(s *v1alpha1.Traefik) { s.LogLevel = "LOUD" })}).design(); !strings.Contains(outcome(err), "Invalid logLevel") || errors.Is(err, nil) {
 		t.Errorf("a level that is none: %v", err)
+	}
+}
+
+// TestRouterProbe runs the probe in a shell, with programs that say what is told them.
+func TestRouterProbe(t *testing.T) {
+	probe := router{s: testRouter(nil)}.apiProbe(8080)
+	match := regexp.MustCompile(probe.Match)
+	for name, c := range map[string]struct {
+		reason, curl, readlink string
+		ok                     bool
+		says                   string
+	}{
+		"answers":     {"the program that runs is the one in its place", `echo '{"Version":"3.6.12"}'`, "echo /usr/local/bin/traefik", true, `{"Version":"3.6.12"}`},
+		"cannot tell": {"a machine that does not tell what runs is believed", `echo '{"Version":"3.6.12"}'`, "exit 1", true, `{"Version":"3.6.12"}`},
+		"old":         {"the one that runs is of a file that is gone", `echo '{"Version":"3.6.12"}'`, "echo '/usr/local/bin/traefik (deleted)'", false, "restart traefik.service"},
+		"away":        {"curl's words are what people need to read", "echo 'curl: (7) Failed to connect' >&2; exit 7", "exit 1", false, "curl: (7) Failed to connect"},
+		"another":     {"it is no Traefik", "echo hello", "exit 1", false, "hello"},
+	} {
+		bin := t.TempDir()
+		for program, does := range map[string]string{"curl": c.curl, "readlink": "[ \"$1\" = /proc/42/exe ] || exit 3\n" + c.readlink, "systemctl": "echo 42"} {
+			if err := os.WriteFile(filepath.Join(bin, program), []byte("#!/bin/sh\n"+does+"\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		command := exec.Command("/bin/sh", probe.Argv[1:]...)
+		command.Env = []string{"PATH=" + bin}
+		out, err := command.Output()
+		if ok := err == nil && match.Match(out); ok != c.ok || !strings.Contains(string(out), c.says) {
+			t.Errorf("%s (%s): %v, and it says %q", name, c.reason, err, out)
+		}
 	}
 }
