@@ -97,6 +97,17 @@ func (c Config) check() error {
 			k.address(fmt.Sprintf("%s.addresses[%d]", h.Source, i), a)
 		}
 	}
+	for _, w := range c.Wildcards {
+		if !domPattern.MatchString(w.Domain) || len(w.Domain) > maxName {
+			k.refuse(w.Source+".name", "*."+w.Domain, "must be a DNS domain in lower case")
+		}
+		if len(w.Addresses) == 0 {
+			k.refuse(w.Source+".addresses", "", "must not be empty")
+		}
+		for i, a := range w.Addresses {
+			k.address(fmt.Sprintf("%s.addresses[%d]", w.Source, i), a)
+		}
+	}
 	k.records()
 	for _, z := range c.Zones {
 		k.name(z.Source+".domain", z.Domain)

@@ -16,6 +16,9 @@
 //   - Files that begin with a dot are not read, neither in a hostsdir nor in /etc/dnsmasq.d, so that files can be staged there.
 //   - With a name in a hosts file, address=/name/ip answers what is below the name, and the name itself once. Without
 //     local=/name/ beside it, a query for the other address family is answered with NXDOMAIN, which clients take for all.
+//   - address=/*.name/ip (from 2.86 on) answers what is below the name, at any depth, and not the name; a longer name and a
+//     name in a hosts file come before it. With local=/*.name/ beside it the other address family has no answer there, and the
+//     name itself is asked for where it was before.
 //   - Without any upstream it answers REFUSED, with which clients ask their next server; local=/#/ makes it NXDOMAIN.
 package dnsmasq
 
@@ -40,10 +43,12 @@ type Config struct {
 	// HostsDir is the directory of the hosts file.
 	HostsDir string
 	Hosts    []Host
-	CNAMEs   []CNAME
-	Texts    []Text
-	Services []Service
-	Zones    []Zone
+	// Wildcards are domains of which all that is below is answered.
+	Wildcards []Wildcard
+	CNAMEs    []CNAME
+	Texts     []Text
+	Services  []Service
+	Zones     []Zone
 	// DHCP is nil where no addresses are handed out.
 	DHCP *DHCP
 }
@@ -58,6 +63,21 @@ type Host struct {
 	Addresses []string
 	// Subdomains answers every name below it too.
 	Subdomains bool
+	// Agrees says that it may be declared again with the same addresses, as by Routes for several paths of one name: then it
+	// is no duplicate.
+	Agrees bool
+}
+
+// Wildcard answers every name below a domain that is not declared itself, and not the domain. It may be declared again with
+// the same addresses.
+type Wildcard struct {
+	// Source says who declares it, such as "Route/apps".
+	Source string
+	// Rank among those that declare the same domain: the lowest is answered. Hosts with Subdomains come before all of them.
+	Rank int
+	// Domain in full, without a leading *.
+	Domain    string
+	Addresses []string
 }
 
 // CNAME is another name for Target.

@@ -34,9 +34,13 @@ func (c Config) Distinct() (Config, []Duplicate) {
 	lost := map[Duplicate]bool{}
 	held := taken{}
 	for _, m := range c.claims() {
-		if who := held.try(m); who != "" {
-			twice = append(twice, Duplicate{m.name, who, m.source})
-			lost[Duplicate{Name: m.name, Second: m.source}] = true
+		other := held.try(m)
+		if other == nil {
+			continue
+		}
+		lost[Duplicate{Name: m.name, Second: m.source}] = true
+		if !m.repeats(*other) {
+			twice = append(twice, Duplicate{m.name, other.source, m.source})
 		}
 	}
 	out := func(source, name string) bool { return lost[Duplicate{Name: name, Second: source}] }
@@ -44,7 +48,35 @@ func (c Config) Distinct() (Config, []Duplicate) {
 	c.CNAMEs = without(c.CNAMEs, func(r CNAME) bool { return out(r.Source, c.Full(r.Name)) })
 	c.Texts = without(c.Texts, func(r Text) bool { return out(r.Source, c.Full(r.Name)) })
 	c.Services = without(c.Services, func(r Service) bool { return out(r.Source, c.service(r.Name)) })
+	c.Wildcards, twice = c.distinctWildcards(twice)
 	return c, twice
+}
+
+// distinctWildcards returns each wildcard once, and adds to what was left out.
+func (c Config) distinctWildcards(twice []Duplicate) ([]Wildcard, []Duplicate) {
+	held := map[string]claim{}
+	for _, z := range c.Zones {
+		held[z.Domain] = claim{source: z.Source}
+	}
+	for _, h := range c.Hosts {
+		if h.Subdomains {
+			held[c.Full(h.Name)] = claim{source: h.Source, addresses: canonicals(h.Addresses)}
+		}
+	}
+	var kept []Wildcard
+	for _, w := range slices.SortedStableFunc(slices.Values(c.Wildcards), func(a, b Wildcard) int { return cmp.Compare(a.Rank, b.Rank) }) {
+		m := claim{source: w.Source, addresses: canonicals(w.Addresses), agrees: true}
+		other, taken := held[w.Domain]
+		switch {
+		case !taken:
+			held[w.Domain] = m
+			kept = append(kept, w)
+		case !m.repeats(other):
+			twice = append(twice, Duplicate{"*." + w.Domain, other.source, w.Source})
+		}
+	}
+	slices.SortFunc(kept, func(a, b Wildcard) int { return cmp.Compare(a.Domain, b.Domain) })
+	return kept, twice
 }
 
 func without[T any](list []T, out func(T) bool) []T {
@@ -56,22 +88,39 @@ type claim struct {
 	source, name string
 	rank         int
 	kinds        []string
+	addresses    []string // of a host; in order
+	agrees       bool
+}
+
+// repeats says that two claims are one answer, and may be.
+func (m claim) repeats(other claim) bool {
+	return (m.agrees || other.agrees) && len(m.addresses) > 0 && slices.Equal(m.addresses, other.addresses)
+}
+
+// canonicals are the texts of addresses that were not checked yet, in order, each once.
+func canonicals(addresses []string) []string {
+	all := make([]string, 0, len(addresses))
+	for _, a := range addresses {
+		all = append(all, canonical(a))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // claims are all that is declared, those that go first at the front.
 func (c Config) claims() []claim {
 	var all []claim
 	for _, h := range c.Hosts {
-		all = append(all, claim{h.Source, c.Full(h.Name), h.Rank, families(h.Addresses)})
+		all = append(all, claim{h.Source, c.Full(h.Name), h.Rank, families(h.Addresses), canonicals(h.Addresses), h.Agrees})
 	}
 	for _, r := range c.CNAMEs {
-		all = append(all, claim{r.Source, c.Full(r.Name), r.Rank, []string{kindCNAME}})
+		all = append(all, claim{source: r.Source, name: c.Full(r.Name), rank: r.Rank, kinds: []string{kindCNAME}})
 	}
 	for _, r := range c.Texts {
-		all = append(all, claim{r.Source, c.Full(r.Name), r.Rank, []string{kindTXT}})
+		all = append(all, claim{source: r.Source, name: c.Full(r.Name), rank: r.Rank, kinds: []string{kindTXT}})
 	}
 	for _, r := range c.Services {
-		all = append(all, claim{r.Source, c.service(r.Name), r.Rank, []string{kindSRV}})
+		all = append(all, claim{source: r.Source, name: c.service(r.Name), rank: r.Rank, kinds: []string{kindSRV}})
 	}
 	slices.SortStableFunc(all, func(a, b claim) int { return cmp.Compare(a.rank, b.rank) })
 	return all
@@ -80,17 +129,17 @@ func (c Config) claims() []claim {
 // taken is what was declared so far, by name.
 type taken map[string][]claim
 
-// try takes a name, or says who has it.
-func (t taken) try(m claim) string {
+// try takes a name, or returns who has it.
+func (t taken) try(m claim) *claim {
 	for _, other := range t[m.name] {
 		if slices.ContainsFunc(other.kinds, func(k string) bool {
 			return k == kindCNAME || slices.Contains(m.kinds, k) || slices.Contains(m.kinds, kindCNAME)
 		}) {
-			return other.source
+			return &other
 		}
 	}
 	t[m.name] = append(t[m.name], m)
-	return ""
+	return nil
 }
 
 func families(addresses []string) []string {
@@ -120,7 +169,7 @@ func (c Config) Dangling() []CNAME {
 	below := func(name string) bool {
 		return slices.ContainsFunc(c.Hosts, func(h Host) bool {
 			return h.Subdomains && strings.HasSuffix(name, "."+c.Full(h.Name))
-		})
+		}) || slices.ContainsFunc(c.Wildcards, func(w Wildcard) bool { return strings.HasSuffix(name, "."+w.Domain) })
 	}
 	return slices.DeleteFunc(slices.Clone(c.CNAMEs), func(r CNAME) bool {
 		target := c.Full(r.Target)

@@ -19,6 +19,9 @@ func (c Config) HostField(line string) string {
 	if i >= 0 && strings.HasPrefix(c.Hosts[i].Source, "Guest/") {
 		return "publishGuests[" + strings.TrimPrefix(c.Hosts[i].Source, "Guest/") + "]"
 	}
+	if i >= 0 && strings.HasPrefix(c.Hosts[i].Source, "Route/") {
+		return c.Hosts[i].Source + ".hosts"
+	}
 	return "records[" + names[0] + "].addresses"
 }
 
@@ -57,9 +60,12 @@ func (c Config) OptionField(line string) string {
 
 func (c Config) serverField(key, value string) string {
 	domains, _, scoped := cutDomains(value)
+	wildcard := slices.IndexFunc(c.Wildcards, func(w Wildcard) bool { return scoped && domains[0] == "*."+w.Domain })
 	switch {
 	case !scoped || domains[0] == "#":
 		return "upstreams"
+	case wildcard >= 0:
+		return c.Wildcards[wildcard].Source + ".hosts"
 	case domains[0] == c.Domain:
 		return "domain"
 	case key == "server":

@@ -246,6 +246,8 @@ func (f foreign) below(key, domain, what string) string {
 		return "answers every name"
 	case mine != "" && (domain == mine || strings.HasSuffix(mine, "."+domain)) && (key == "address" || domain == mine && what != ""):
 		return "answers all of the domain " + mine
+	case key == "address" && slices.ContainsFunc(f.config.Wildcards, func(w Wildcard) bool { return w.Domain == domain }):
+		return "answers all below " + domain + ", which is declared"
 	case key == "address":
 		return f.named(domain)
 	case slices.ContainsFunc(f.config.Zones, func(z Zone) bool { return z.Domain == domain && !slices.Contains(z.Servers, what) }):

@@ -26,10 +26,11 @@ func FuzzRender(f *testing.F) {
 				{Source: "records[0]", Name: name, Addresses: []string{address}, Subdomains: true},
 				{Source: "records[1]", Name: target, Addresses: []string{address, "10.0.0.99"}},
 			},
-			CNAMEs:   []CNAME{{Source: "records[2]", Name: name, Target: target}},
-			Texts:    []Text{{Source: "records[3]", Name: name, Strings: []string{text, text}}},
-			Services: []Service{{Source: "records[4]", Name: "_" + name, Target: target, Port: 1}},
-			Zones:    []Zone{{Source: "zones[0]", Domain: name, Servers: []string{address}}},
+			Wildcards: []Wildcard{{Source: "Route/x", Domain: name, Addresses: []string{address}}},
+			CNAMEs:    []CNAME{{Source: "records[2]", Name: name, Target: target}},
+			Texts:     []Text{{Source: "records[3]", Name: name, Strings: []string{text, text}}},
+			Services:  []Service{{Source: "records[4]", Name: "_" + name, Target: target, Port: 1}},
+			Zones:     []Zone{{Source: "zones[0]", Domain: name, Servers: []string{address}}},
 			DHCP: &DHCP{
 				Ranges:  []Range{{Source: "r", First: "10.0.0.1", Last: "10.0.0.9", Lease: time.Hour}},
 				Gateway: address, HostsFile: "/d", Reservations: []Reservation{{Source: "d", MAC: mac, Address: address, Name: name}},
@@ -65,6 +66,12 @@ func declared(c Config) map[string]int {
 		}
 		if h.Subdomains {
 			facts["local "+c.Full(h.Name)]++
+		}
+	}
+	for _, w := range c.Wildcards {
+		facts["local *."+w.Domain]++
+		for _, a := range w.Addresses {
+			facts["address *."+w.Domain+" "+canonical(a)]++
 		}
 	}
 	for _, r := range c.CNAMEs {

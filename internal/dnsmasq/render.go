@@ -91,6 +91,12 @@ func (c Config) records(t *text) {
 			t.line("address=/%s/%s", c.Full(h.Name), canonical(a))
 		}
 	}
+	for _, w := range c.Wildcards {
+		t.line("local=/*.%s/", w.Domain)
+		for _, a := range w.Addresses {
+			t.line("address=/*.%s/%s", w.Domain, canonical(a))
+		}
+	}
 	for _, r := range c.CNAMEs {
 		t.line("cname=%s,%s", strings.Join(c.names(r.Name), ","), c.Full(r.Target))
 	}

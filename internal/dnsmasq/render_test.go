@@ -21,11 +21,13 @@ func site() Config {
 			{Source: "records[0]", Rank: 0, Name: "nas", Addresses: []string{"10.0.0.20", "FD00::20"}},
 			{Source: "records[1]", Rank: 1, Name: "apps.example.org", Addresses: []string{"10.0.0.12"}, Subdomains: true},
 			{Source: "Guest/step-ca", Rank: 100, Name: "step-ca", Addresses: []string{"10.0.0.10"}},
+			{Source: "Route/blog", Rank: 101, Name: "blog.lan", Addresses: []string{"10.0.0.153"}, Agrees: true},
 		},
-		CNAMEs:   []CNAME{{Source: "records[2]", Rank: 2, Name: "www", Target: "nas"}},
-		Texts:    []Text{{Source: "records[3]", Rank: 3, Name: "about", Strings: []string{"hello, world", "#2"}}},
-		Services: []Service{{Source: "records[4]", Rank: 4, Name: "_ldap._tcp", Target: "nas", Port: 389, Priority: 1, Weight: 2}},
-		Zones:    []Zone{{Source: "zones[0]", Domain: "168.192.in-addr.arpa", Servers: []string{"192.168.1.1", "fd01::1"}}},
+		Wildcards: []Wildcard{{Source: "Route/blog", Rank: 101, Domain: "example.com", Addresses: []string{"10.0.0.153", "FD00::99"}}},
+		CNAMEs:    []CNAME{{Source: "records[2]", Rank: 2, Name: "www", Target: "nas"}},
+		Texts:     []Text{{Source: "records[3]", Rank: 3, Name: "about", Strings: []string{"hello, world", "#2"}}},
+		Services:  []Service{{Source: "records[4]", Rank: 4, Name: "_ldap._tcp", Target: "nas", Port: 389, Priority: 1, Weight: 2}},
+		Zones:     []Zone{{Source: "zones[0]", Domain: "168.192.in-addr.arpa", Servers: []string{"192.168.1.1", "fd01::1"}}},
 		DHCP: &DHCP{
 			Ranges:  []Range{{Source: "dhcp.ranges[0]", First: "10.0.0.200", Last: "10.0.0.250", Lease: time.Hour}},
 			Gateway: "10.0.0.1", HostsFile: "/etc/phoenix/dnsmasq/dns/dhcp-hosts",
@@ -55,6 +57,9 @@ server=/168.192.in-addr.arpa/fd01::1
 hostsdir=/etc/phoenix/dnsmasq/dns/hosts
 local=/apps.example.org/
 address=/apps.example.org/10.0.0.12
+local=/*.example.com/
+address=/*.example.com/10.0.0.153
+address=/*.example.com/fd00::99
 cname=www.lan,www,nas.lan
 txt-record=about.lan,"hello, world","#2"
 txt-record=about,"hello, world","#2"
@@ -69,6 +74,7 @@ dhcp-hostsfile=/etc/phoenix/dnsmasq/dns/dhcp-hosts
 fd00::20 nas.lan nas
 10.0.0.12 apps.example.org
 10.0.0.10 step-ca.lan step-ca
+10.0.0.153 blog.lan blog
 `
 	wantReservations = `# HostService home/dns
 # Made by Phoenix: what is changed here by hand is put back.

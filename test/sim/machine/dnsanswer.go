@@ -86,6 +86,11 @@ func (d *dnsmasqDaemon) answer(name, kind string, depth int) (dnsAnswer, error) 
 		return d.nothing(name), nil
 	}
 	for domain := name; ; {
+		if domain != name {
+			if out, done, err := d.rule("*."+domain, name, kind, depth); done {
+				return out, err
+			}
+		}
 		if out, done, err := d.rule(domain, name, kind, depth); done {
 			return out, err
 		}

@@ -14,7 +14,7 @@ import (
 
 // dnsRule says what becomes of the names of a domain ("" is every domain).
 type dnsRule struct {
-	domain string
+	domain string // with *. in front: what is below it
 	kind   dnsRuleKind
 	server netip.AddrPort // of ruleServer
 	addr   netip.Addr     // of ruleAddress
@@ -296,13 +296,17 @@ func domainName(text string) (string, bool) {
 	return text, true
 }
 
-// domains splits /a/b/rest.
+// domains splits /a/b/rest. What is below a domain alone keeps its *. in front.
 func domains(arg string) (list []string, rest string, ok bool) {
 	parts := strings.Split(arg, "/")
 	if len(parts) < 3 || parts[0] != "" {
 		return nil, "", false
 	}
 	for _, one := range parts[1 : len(parts)-1] {
+		below := ""
+		if strings.HasPrefix(one, "*.") {
+			below = "*."
+		}
 		one = strings.TrimPrefix(strings.TrimPrefix(one, "*"), ".")
 		if one == "#" || one == "" {
 			list = append(list, "")
@@ -312,7 +316,7 @@ func domains(arg string) (list []string, rest string, ok bool) {
 		if !valid {
 			return nil, "", false
 		}
-		list = append(list, name)
+		list = append(list, below+name)
 	}
 	return list, parts[len(parts)-1], true
 }

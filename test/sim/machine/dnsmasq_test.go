@@ -26,6 +26,8 @@ addn-hosts=/etc/phoenix/more
 host-record=rec.lan,rec,10.0.0.40,fd00::40
 address=/apps.example.org/10.0.0.12
 local=/apps.example.org/
+address=/*.wild.example.org/10.0.0.13
+local=/*.wild.example.org/
 address=/ads.example/
 address=/zero.example/#
 cname=www.lan,nas.lan
@@ -71,6 +73,7 @@ func TestResolver(t *testing.T) {
 		{"a service and a text", "dig +short @10.0.0.13 _ldap._tcp.lan SRV; dig +short @10.0.0.13 -t TXT about.lan", "", "1 2 389 nas.lan.\n\"hello, world\" \"#2\"\n", "", 0},
 		{"a host record", "dig +short @10.0.0.13 rec.lan; dig +short @10.0.0.13 rec AAAA; dig +short @10.0.0.13 -x 10.0.0.40", "", "10.0.0.40\nfd00::40\nrec.lan.\n", "", 0},
 		{"sub-domains of an address", "dig +short @10.0.0.13 a.b.apps.example.org; dig @10.0.0.13 x.apps.example.org AAAA | grep -o 'status: [A-Z]*'", "", "10.0.0.12\nstatus: NOERROR\n", "", 0},
+		{"all below a domain, and not the domain", "dig +short @10.0.0.13 a.b.wild.example.org; dig @10.0.0.13 x.wild.example.org AAAA | grep -o 'status: [A-Z]*'; dig @10.0.0.13 wild.example.org | grep -o 'status: [A-Z]*'", "", "10.0.0.13\nstatus: NOERROR\nstatus: NXDOMAIN\n", "", 0},
 		{"a domain that does not exist", "dig @10.0.0.13 x.ads.example | grep -o 'status: [A-Z]*'; dig +short @10.0.0.13 zero.example", "", "status: NXDOMAIN\n0.0.0.0\n", "", 0},
 		{"two addresses are two answers", "dig +short @10.0.0.13 twice.lan", "", "10.0.0.31\n10.0.0.32\n", "", 0},
 		{"what others know", "dig +short @10.0.0.13 example.com; dig @10.0.0.13 nope.example.com | grep -o 'status: [A-Z]*'", "", "192.0.2.1\nstatus: NXDOMAIN\n", "", 0},
