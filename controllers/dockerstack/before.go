@@ -67,16 +67,14 @@ func valuesOf(env []portainer.Variable) map[string]string {
 	return out
 }
 
-// putBack deploys what the record had before: there is nothing else that knows of it.
+// putBack deploys what the record had before: there is nothing else that knows of it. The Secret says so already: it goes on
+// within the deployment that failed.
 func (k *Kind) putBack(ctx context.Context, d *deployment) error {
 	if d.before == nil {
 		return nil
 	}
 	there, err := k.lookAgain(ctx, d)
 	if err != nil || there.record == nil {
-		return err
-	}
-	if err := k.begin(ctx, d); err != nil {
 		return err
 	}
 	return d.place.portainer.UpdateStack(ctx, there.record.ID, d.place.environmentID, *d.before)
