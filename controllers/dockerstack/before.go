@@ -10,6 +10,28 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/internal/portainer"
 )
 
+// before are containers that are stopped, and that are removed, before a deployment.
+func (seen *Seen) before() (frozen, spoilt []string) {
+	for _, diff := range seen.diffs {
+		spoilt = append(spoilt, diff.spoilt...)
+		if diff.reason == PortsChangedReason && seen.inVain() {
+			spoilt = append(spoilt, diff.frozen...)
+			continue
+		}
+		frozen = append(frozen, diff.frozen...)
+	}
+	for _, c := range seen.orphans {
+		spoilt = append(spoilt, c.ID)
+	}
+	return frozen, spoilt
+}
+
+// inVain says that the same was deployed for the same reasons, with success, and nothing came of it.
+func (seen *Seen) inVain() bool {
+	last, ok := seen.memory.tries[theDeployment]
+	return ok && last.of == seen.trial() && last.problem.reason == seen.diffs[0].reason
+}
+
 // remember reads what ran by the record, where the Secret does not tell. A text that Portainer has lost is not missed.
 func (d *deployment) remember(ctx context.Context, there outside) error {
 	if there.record == nil || d.vault.good != nil {
@@ -45,7 +67,8 @@ func valuesOf(env []portainer.Variable) map[string]string {
 	return out
 }
 
-// putBack deploys what the record had before: there is nothing else that knows of it.
+// putBack deploys what the record had before: there is nothing else that knows of it. The Secret says so already: it goes on
+// within the deployment that failed.
 func (k *Kind) putBack(ctx context.Context, d *deployment) error {
 	if d.before == nil {
 		return nil

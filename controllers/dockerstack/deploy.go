@@ -47,6 +47,7 @@ func (k *Kind) step(s *v1alpha1.DockerStack, seen *Seen, reason, message string,
 		run(ctx)
 	}
 	return reconcile.Step{Reason: reason, Message: message, Changes: changesOf(diffs), Do: func(context.Context) error {
+		of.begun = k.Clock.Now()
 		if !k.jobs.begin(name, of) {
 			return reconcile.Wait(BusyReason, busyFor, fmt.Errorf("waiting to %s: %d others are worked on in this environment", message, of.limit))
 		}
@@ -88,13 +89,7 @@ func (k *Kind) deployStep(s *v1alpha1.DockerStack, seen *Seen) reconcile.Step {
 		DockerStack: s.DeepCopy(), place: seen.place, project: seen.project, owner: seen.owner, vault: seen.vault, release: seen.target,
 		adopt: s.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned, hidden: seen.hidden, trial: seen.trial(), why: seen.diffs,
 	}
-	for _, diff := range seen.diffs {
-		d.spoilt = append(d.spoilt, diff.spoilt...)
-		d.frozen = append(d.frozen, diff.frozen...)
-	}
-	for _, c := range seen.orphans {
-		d.spoilt = append(d.spoilt, c.ID)
-	}
+	d.frozen, d.spoilt = seen.before()
 	reason, message := RedeployingReason, fmt.Sprintf("deploy stack %s again: %s", seen.name(), said(seen.diffs))
 	switch {
 	case seen.isRefused():
@@ -107,33 +102,42 @@ func (k *Kind) deployStep(s *v1alpha1.DockerStack, seen *Seen) reconcile.Step {
 
 // deploy deploys a release, and notes how that ended.
 func (k *Kind) deploy(ctx context.Context, d deployment) {
-	name := nameOf(d.DockerStack)
-	begun := k.Clock.Now()
-	err := k.send(ctx, &d, begun)
+	err := k.send(ctx, &d)
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
-		return // the manager ends: the next one looks again
+		return // the manager ends, or the stack is to go: who looks next sees that it may go on
 	}
 	p := &problem{failure: true, reason: DeployFailedReason}
 	kind := portainer.KindOf(err)
 	switch {
 	case err == nil:
-		k.memory.change(name, func(known *remembered) { known.ended = begun })
+		k.ended(ctx, &d)
 		p.reason = d.why[0].reason
 		p.err = fmt.Errorf("stack %s was deployed, and is again not as it should be: %s", d.project, said(d.why))
 	case d.asked && (kind == portainer.Failed || kind == portainer.Invalid):
 		k.refuse(ctx, &d, err)
 		p.err = d.hidden.err(err)
 	default:
-		if kind != portainer.Away && d.vault.Attempt != nil { // it did not begin
-			d.vault.Attempt = nil
-			k.note(ctx, &d)
+		if !d.asked || kind != portainer.Away {
+			k.ended(ctx, &d)
 		}
 		if p.reason = reconcile.ReasonOf(err); p.reason == "" {
 			p.reason = reasonOf(kind)
 		}
 		p.err = d.hidden.err(err)
 	}
-	k.memory.tried(name, theDeployment, d.trial, k.Clock.Now(), p)
+	k.memory.tried(nameOf(d.DockerStack), theDeployment, d.trial, k.Clock.Now(), p)
+}
+
+// ended notes that nothing of a deployment goes on: Portainer has answered, or was not asked. A manager that is killed before
+// the Secret says so, or cannot write it, leaves a deployment to the next one that is taken for one that may go on.
+func (k *Kind) ended(ctx context.Context, d *deployment) {
+	if d.vault.Attempt == nil {
+		return
+	}
+	begun := d.vault.Attempt.At
+	k.memory.change(nameOf(d.DockerStack), func(known *remembered) { known.ended = begun })
+	d.vault.Attempt = nil
+	_ = k.write(ctx, d.DockerStack, d.vault) // this manager knows it, and the next write says it
 }
 
 // reasonOf is the reason of an error of Portainer.
@@ -150,22 +154,20 @@ func reasonOf(kind portainer.Kind) string {
 // refuse notes that a release failed. What ran before with the same text and values is not to blame; what did not come back
 // is tried for again, with the release.
 func (k *Kind) refuse(ctx context.Context, d *deployment, err error) {
-	d.vault.Attempt = nil
-	if d.isNew() && k.putBack(ctx, d) == nil {
-		d.vault.Refused = &refused{Hash: d.release.hash, At: k.Clock.Now().UTC(), Why: d.hidden.err(err).Error()}
+	if d.isNew() {
+		back := k.putBack(ctx, d)
+		if portainer.KindOf(back) == portainer.Away {
+			return // that may go on
+		}
+		if back == nil {
+			d.vault.Refused = &refused{Hash: d.release.hash, At: k.Clock.Now().UTC(), Why: d.hidden.err(err).Error()}
+		}
 	}
-	k.note(ctx, d)
-}
-
-// note writes the Secret at the end of a job. If that does not succeed, the deployment is taken for one that may go on.
-func (k *Kind) note(ctx context.Context, d *deployment) {
-	if err := k.write(ctx, d.DockerStack, d.vault); err != nil {
-		k.memory.change(nameOf(d.DockerStack), func(known *remembered) { known.ended = time.Time{} })
-	}
+	k.ended(ctx, d)
 }
 
 // send has Portainer deploy a release: only what is still ours, and after the Secret says so.
-func (k *Kind) send(ctx context.Context, d *deployment, begun time.Time) error {
+func (k *Kind) send(ctx context.Context, d *deployment) error {
 	if err := k.enter(ctx, &d.place, d.DockerStack, true); err != nil {
 		return err
 	}
@@ -179,9 +181,8 @@ func (k *Kind) send(ctx context.Context, d *deployment, begun time.Time) error {
 	if err := d.remember(ctx, there); err != nil {
 		return err
 	}
-	d.vault.Attempt, d.vault.Made = &attempt{Hash: d.release.hash, At: begun}, nil
-	if err := k.write(ctx, d.DockerStack, d.vault); err != nil {
-		d.vault.Attempt = nil
+	d.vault.Made = nil
+	if err := k.begin(ctx, d); err != nil {
 		return err
 	}
 	if err := each(ctx, there, d.frozen, d.place.engine.Stop); err != nil {
@@ -197,6 +198,18 @@ func (k *Kind) send(ctx context.Context, d *deployment, begun time.Time) error {
 	return d.place.portainer.UpdateStack(ctx, there.record.ID, d.place.environmentID, portainer.StackChange{
 		Text: d.release.text, Env: d.release.variables(d.owner), Plain: d.release.plain(),
 	})
+}
+
+// begin has the Secret say that a deployment goes on from now on.
+func (k *Kind) begin(ctx context.Context, d *deployment) error {
+	before := d.vault.Attempt
+	d.vault.Attempt = &attempt{At: k.Clock.Now()}
+	k.memory.change(nameOf(d.DockerStack), func(known *remembered) { known.ended, known.lost = time.Time{}, lost{} })
+	err := k.write(ctx, d.DockerStack, d.vault)
+	if err != nil {
+		d.vault.Attempt = before
+	}
+	return err
 }
 
 // create makes the stack at Portainer.

@@ -23,7 +23,7 @@ type difference struct {
 	reason, field, from, to string
 	// spoilt are containers that compose would keep as they are: they are removed before.
 	spoilt []string
-	// frozen are containers that compose starts once they are stopped.
+	// frozen are containers that compose starts, or makes anew, once they are stopped.
 	frozen []string
 }
 
@@ -144,7 +144,9 @@ func (seen *Seen) madeOf(r *release, service compose.Service, c portainer.Contai
 		return []difference{{reason: ImageChangedReason, field: field + "image", from: c.ImageID, to: image}}
 	}
 	if port, ok := lacks(c, service); ok {
-		return []difference{{reason: PortsChangedReason, field: field + "ports", from: portsText(c), to: port, spoilt: []string{c.ID}}}
+		// Compose makes a new container of another text, with the old one's volumes without a name. One of this text it keeps
+		// as it is, unless it is stopped: a start publishes the ports again.
+		return []difference{{reason: PortsChangedReason, field: field + "ports", from: portsText(c), to: port, frozen: []string{c.ID}}}
 	}
 	return nil
 }

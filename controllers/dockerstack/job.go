@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 )
 
 // job is what runs beside the passes of one stack.
@@ -24,7 +26,25 @@ type job struct {
 	run   func(context.Context)
 	// generation of the stack that it is for.
 	generation int64
+	begun      time.Time
 	end        context.CancelFunc
+}
+
+// left is how long a job is waited for until its stack is looked at again; not positive: nobody wants what comes of it any
+// more. That is so of images for another spec, and of all that does not come to an end while the stack is to go.
+func (j job) left(s *v1alpha1.DockerStack, now time.Time) time.Duration {
+	deleted := !s.DeletionTimestamp.IsZero()
+	if j.reason == PullingReason && (deleted || s.Generation != j.generation) {
+		return 0
+	}
+	if !deleted {
+		return jobFor
+	}
+	since := j.begun
+	if s.DeletionTimestamp.After(since) {
+		since = s.DeletionTimestamp.Time
+	}
+	return min(jobFor, since.Add(partingFor).Sub(now))
 }
 
 // jobs run beside the passes: one a stack. Their end wakes the stack, and one that waits for room.

@@ -40,10 +40,15 @@ type remembered struct {
 	pulledAt time.Time
 	// after is the last sight of the environment that does not show what we did.
 	after uint64
-	// ended is when a deployment was begun that has ended.
-	ended    time.Time
+	// ended is when a deployment was begun that Portainer has answered, whether or not the Secret says so.
+	ended time.Time
+	// lost is the deployment that may go on without anybody who follows it.
+	lost     lost
 	checkout checkout
 }
+
+// lost is a deployment whose answer nobody got: when it was begun, and when this manager first saw that.
+type lost struct{ begun, seen time.Time }
 
 // fileSeen is the text of a version of Portainer's record.
 type fileSeen struct {
@@ -102,6 +107,17 @@ func (m *memory) key(name types.NamespacedName) (key []byte) {
 		key = known.key
 	})
 	return key
+}
+
+// notice notes since when a deployment has been known that nobody follows.
+func (m *memory) notice(name types.NamespacedName, begun, now time.Time) (known lost) {
+	m.change(name, func(r *remembered) {
+		if !r.lost.begun.Equal(begun) {
+			r.lost = lost{begun: begun, seen: now}
+		}
+		known = r.lost
+	})
+	return known
 }
 
 // tried notes that something was tried, and what is in its way until it is tried again.

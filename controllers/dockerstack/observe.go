@@ -51,11 +51,13 @@ type Seen struct {
 func (k *Kind) Observe(ctx context.Context, s *v1alpha1.DockerStack) (Seen, error) {
 	seen := Seen{now: k.Clock.Now(), project: projectOf(s), images: map[string]string{}}
 	if running, ok := k.jobs.of(nameOf(s)); ok {
-		if running.reason == PullingReason && (!s.DeletionTimestamp.IsZero() || s.Generation != running.generation) {
-			k.jobs.drop(nameOf(s)) // nobody wants these images any more
+		left := running.left(s, seen.now)
+		if left <= 0 {
+			k.jobs.drop(nameOf(s))
+			left = jobFor
 		}
 		seen.job = &running
-		return seen, reconcile.Wait(running.reason, jobFor, errors.New(running.message))
+		return seen, reconcile.Wait(running.reason, left, errors.New(running.message))
 	}
 	seen.memory = k.memory.of(nameOf(s)) // after the jobs: the end of one is in it
 	err := k.around(ctx, s, &seen)
@@ -90,6 +92,9 @@ func (k *Kind) around(ctx context.Context, s *v1alpha1.DockerStack, seen *Seen) 
 		return err
 	}
 	seen.vault.hidden(&seen.hidden)
+	if a := seen.vault.Attempt; a != nil {
+		seen.memory.lost = k.memory.notice(nameOf(s), a.At, seen.now)
+	}
 	all, err := k.sights.of(ctx, seen.place, seen.now, seen.memory.after)
 	if err != nil {
 		return portainerError(&seen.place, err)

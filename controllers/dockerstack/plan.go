@@ -44,7 +44,7 @@ func (k *Kind) planTarget(s *v1alpha1.DockerStack, seen *Seen) (steps []reconcil
 		return k.planNothing(s, seen)
 	}
 	due := len(seen.diffs) > 0
-	if p := seen.settling(); p != nil {
+	if p := seen.ongoing(); due && p != nil {
 		return nil, []*problem{p.with(seen.diffs)}
 	}
 	if p := seen.absent(); due && p != nil {
@@ -99,14 +99,14 @@ func (seen *Seen) trial() string {
 	return strings.Join(parts, ";")
 }
 
-// settling says that a deployment may still go on which nobody follows, or that its containers start.
-func (seen *Seen) settling() *problem {
+// ongoing says that a deployment may still go on whose answer was lost: a second one would be in its way, and it would make
+// anew what is removed. How long it has gone on nobody knows, so that its time begins when this manager first sees it.
+func (seen *Seen) ongoing() *problem {
 	a := seen.vault.Attempt
-	if a == nil || len(seen.diffs) == 0 {
+	if a == nil || seen.memory.ended.Equal(a.At) || seen.now.Sub(a.At) >= jobLimit+settleFor {
 		return nil
 	}
-	since := seen.now.Sub(a.At)
-	if since >= settleFor || since <= -settleFor || a.Hash != seen.target.hash && seen.memory.ended.Equal(a.At) {
+	if lost := seen.memory.lost; lost.begun.Equal(a.At) && seen.now.Sub(lost.seen).Abs() >= settleFor {
 		return nil
 	}
 	return &problem{reason: DeployingReason, after: settleLook, err: fmt.Errorf(

@@ -160,24 +160,38 @@ func TestPlan(t *testing.T) {
 		"UnrecordedSick": {"what is not well is not what to come back to", func(_ *v1alpha1.DockerStack, seen *Seen) {
 			seen.vault.good, seen.vault.notes, seen.outside.containers[0].Health = nil, notes{}, "unhealthy"
 		}, []string{"Waiting Unhealthy [services[db].health unhealthy healthy Restart]"}},
-		"Settling": {"a dead manager's deployment may go on", func(_ *v1alpha1.DockerStack, seen *Seen) {
-			seen.vault.Attempt, seen.outside.containers = &attempt{Hash: seen.want.hash, At: noon.Add(-time.Minute)}, nil
+		"Lost": {"a deployment may go on whose answer nobody got", func(_ *v1alpha1.DockerStack, seen *Seen) {
+			seen.vault.Attempt, seen.outside.containers = &attempt{At: noon}, nil
 		}, []string{"Waiting Deploying [services[db].containers 0 1 Restart] [services[web].containers 0 2 Restart]"}},
-		"SettlingOther": {"also when something else is wanted since", func(_ *v1alpha1.DockerStack, seen *Seen) {
-			seen.vault.Attempt, seen.want = &attempt{Hash: seen.want.hash, At: noon.Add(-time.Minute)}, newer
+		"LostOther": {"also when something else is wanted since", func(_ *v1alpha1.DockerStack, seen *Seen) {
+			seen.vault.Attempt, seen.memory.lost, seen.want = &attempt{At: noon.Add(-time.Minute)}, lost{noon.Add(-time.Minute), noon.Add(-time.Minute)}, newer
 		}, []string{"Waiting Deploying [compose text text Restart]"}},
-		"SettlingOwn": {"our own has ended, and its containers start", func(_ *v1alpha1.DockerStack, seen *Seen) {
-			seen.vault.Attempt, seen.memory.ended, seen.outside.containers[0].State = &attempt{Hash: seen.want.hash, At: noon.Add(-time.Minute)}, noon.Add(-time.Minute), "created"
-		}, []string{"Waiting Deploying [services[db].state created running Restart]"}},
-		"SettledOther": {"our own that has ended is in nobody's way", func(_ *v1alpha1.DockerStack, seen *Seen) {
-			seen.vault.Attempt, seen.want, seen.memory.ended = &attempt{Hash: seen.want.hash, At: noon.Add(-time.Minute)}, newer, noon.Add(-time.Minute)
+		"LostLately": {"it was begun long ago, and was followed until a moment ago", func(_ *v1alpha1.DockerStack, seen *Seen) {
+			at := noon.Add(-30 * time.Minute)
+			seen.vault.Attempt, seen.memory.lost, seen.want = &attempt{At: at}, lost{at, noon.Add(time.Second - settleFor)}, newer
+		}, []string{"Waiting Deploying [compose text text Restart]"}},
+		"LostAgain": {"this is another one than was lost before", func(_ *v1alpha1.DockerStack, seen *Seen) {
+			at := noon.Add(-time.Hour)
+			seen.vault.Attempt, seen.memory.lost, seen.memory.ended, seen.want = &attempt{At: noon}, lost{at, at}, at, newer
+		}, []string{"Waiting Deploying [compose text text Restart]"}},
+		"LostLong": {"it would have come to its end", func(_ *v1alpha1.DockerStack, seen *Seen) {
+			seen.vault.Attempt, seen.memory.lost, seen.want = &attempt{At: noon.Add(-settleFor)}, lost{noon.Add(-settleFor), noon.Add(-settleFor)}, newer
 		}, []string{"Redeploying [compose text text Restart]"}},
-		"SettledLong": {"it would have come to its end", func(_ *v1alpha1.DockerStack, seen *Seen) {
-			seen.vault.Attempt, seen.want = &attempt{Hash: seen.want.hash, At: noon.Add(-settleFor)}, newer
+		"LostByAnother": {"no manager follows one for so long", func(_ *v1alpha1.DockerStack, seen *Seen) {
+			seen.vault.Attempt, seen.want = &attempt{At: noon.Add(-jobLimit - settleFor)}, newer
 		}, []string{"Redeploying [compose text text Restart]"}},
-		"SettledWell": {"it has come to its end", func(_ *v1alpha1.DockerStack, seen *Seen) {
-			seen.vault.Attempt = &attempt{Hash: seen.want.hash, At: noon}
+		"LostAndWell": {"it has come to its end", func(_ *v1alpha1.DockerStack, seen *Seen) {
+			seen.vault.Attempt = &attempt{At: noon}
 		}, []string{"Recording [status.deployed - hash None]"}},
+		"Answered": {"what is not as it should be since the answer is nobody's work any more", func(_ *v1alpha1.DockerStack, seen *Seen) {
+			seen.vault.Made, seen.outside.containers = nil, seen.outside.containers[1:]
+		}, []string{"Redeploying [services[db].containers 0 1 Restart]"}},
+		"AnsweredUnsaid": {"also while the Secret does not say so yet", func(_ *v1alpha1.DockerStack, seen *Seen) {
+			seen.vault.Attempt, seen.memory.ended, seen.outside.containers[0].State = &attempt{At: noon}, noon, "created"
+		}, []string{"Redeploying [services[db].state created running Restart]"}},
+		"AnsweredOther": {"also when something else is wanted since", func(_ *v1alpha1.DockerStack, seen *Seen) {
+			seen.vault.Attempt, seen.memory.ended, seen.want = &attempt{At: noon}, noon, newer
+		}, []string{"Redeploying [compose text text Restart]"}},
 		"Tried": {"it is too early to try again", func(_ *v1alpha1.DockerStack, seen *Seen) {
 			seen.want = newer
 			seen.memory.tries = map[string]try{theDeployment: {of: newer.hash + ";TextChanged compose", next: noon.Add(time.Second), problem: tried}}
@@ -297,8 +311,12 @@ func TestPlanRemove(t *testing.T) {
 		"Volumes": {"volumes go last", func(seen *Seen) {
 			seen.outside, seen.volumes = outside{}, []portainer.Volume{{Name: "blog_data", Short: "data"}}
 		}, []string{"DestroyingVolume [deleteVolumes[data] blog_data - Destroy]"}},
-		"Ongoing":    {"a dead manager's deployment may go on", func(seen *Seen) { seen.outside, seen.vault.Attempt = outside{}, &attempt{At: noon.Add(-time.Minute)} }, []string{"Waiting Deploying [ - a deployment of stack blog in drphoenix was begun at 2026-03-01T11:59:00Z and may still go on None]"}},
-		"OngoingOwn": {"our own has ended", func(seen *Seen) { seen.vault.Attempt, seen.memory.ended = &attempt{At: noon}, noon }, []string{"Removing [stack blog in drphoenix - Restart]"}},
+		"Lost": {"a dead manager's deployment may go on", func(seen *Seen) { seen.outside, seen.vault.Attempt = outside{}, &attempt{At: noon.Add(-time.Minute)} }, []string{"Waiting Deploying [ - a deployment of stack blog in drphoenix was begun at 2026-03-01T11:59:00Z and may still go on None]"}},
+		"LostLong": {"it would have come to its end", func(seen *Seen) {
+			at := noon.Add(-settleFor)
+			seen.vault.Attempt, seen.memory.lost = &attempt{At: at}, lost{at, at}
+		}, []string{"Removing [stack blog in drphoenix - Restart]"}},
+		"Answered": {"our own has ended", func(seen *Seen) { seen.vault.Attempt, seen.memory.ended = &attempt{At: noon}, noon }, []string{"Removing [stack blog in drphoenix - Restart]"}},
 		"Tried": {"it is too early to try again", func(seen *Seen) {
 			seen.memory.tries = map[string]try{theRemoval: {next: noon.Add(time.Second), problem: tried}}
 		}, []string{"Waiting DeployFailed [ - no None]"}},

@@ -69,7 +69,7 @@ const (
 	// firstWait and lastWait bound the waits between tries, which double.
 	firstWait = 10 * time.Second
 	lastWait  = 15 * time.Minute
-	// settleFor is how long a deployment that nobody follows any more may go on at Portainer.
+	// settleFor is how long a deployment whose answer was lost may go on at Portainer.
 	settleFor = 2 * time.Minute
 	// settleLook is how often such a one, and containers that start, are looked at.
 	settleLook = 5 * time.Second
@@ -85,6 +85,8 @@ const (
 	busyFor = 30 * time.Second
 	// jobFor is how long a job is waited for, unless its end tells before.
 	jobFor = 5 * time.Minute
+	// partingFor is how long a job is waited for that does not come to an end while its stack is being deleted.
+	partingFor = 5 * time.Minute
 	// jobLimit bounds a job: large images on a slow line take their time.
 	jobLimit = time.Hour
 	// defaultJobs is how many run in one environment at the same time where the Host does not say.

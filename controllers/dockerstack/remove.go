@@ -30,16 +30,6 @@ func (k *Kind) Remove(s *v1alpha1.DockerStack, seen Seen) []reconcile.Step {
 	return []reconcile.Step{k.clearStep(s, &seen, RemovingReason, "remove stack "+seen.name())}
 }
 
-// ongoing says that a deployment may still go on that nobody follows: it would make anew what is removed.
-func (seen *Seen) ongoing() *problem {
-	a := seen.vault.Attempt
-	if a == nil || seen.memory.ended.Equal(a.At) || seen.now.Sub(a.At).Abs() >= settleFor {
-		return nil
-	}
-	return &problem{reason: DeployingReason, after: settleLook, err: fmt.Errorf(
-		"a deployment of stack %s was begun at %s and may still go on", seen.name(), stamp(a.At))}
-}
-
 // clearStep deletes the record with its containers and networks, and what else bears our label.
 func (k *Kind) clearStep(s *v1alpha1.DockerStack, seen *Seen, reason, message string) reconcile.Step {
 	d := deployment{DockerStack: s.DeepCopy(), place: seen.place, project: seen.project, owner: seen.owner, adopt: true}

@@ -58,7 +58,7 @@ type notes struct {
 	Images   []compose.Image   `json:"images,omitempty"`
 	// Made is what compose says that the containers of each service of good were made of.
 	Made map[string]string `json:"made,omitempty"`
-	// Attempt is a deployment that may go on at Portainer.
+	// Attempt is a deployment that may go on at Portainer: it was begun, and no answer to it was noted.
 	Attempt *attempt `json:"attempt,omitempty"`
 	// Refused is what failed, and was rolled back.
 	Refused *refused `json:"refused,omitempty"`
@@ -66,8 +66,7 @@ type notes struct {
 
 // attempt is a deployment that was begun.
 type attempt struct {
-	Hash string    `json:"hash"`
-	At   time.Time `json:"at"`
+	At time.Time `json:"at"`
 }
 
 // refused is a release that was deployed and failed.

@@ -109,7 +109,10 @@ type Kind struct {
 	restarted *restarts
 }
 
-var _ reconcile.Kind[*v1alpha1.Guest, Seen] = (*Kind)(nil)
+var (
+	_ reconcile.Kind[*v1alpha1.Guest, Seen]    = (*Kind)(nil)
+	_ reconcile.Glancer[*v1alpha1.Guest, Seen] = (*Kind)(nil)
+)
 
 // New returns the kind.
 func New(c Config) *Kind {

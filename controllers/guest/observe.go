@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,45 +22,70 @@ import (
 
 // Observe finds the guest and reads it. While a task runs for it, it is not read: the task will change it.
 func (k *Kind) Observe(ctx context.Context, g *v1alpha1.Guest) (Seen, error) {
+	seen, host, err := k.locate(ctx, g)
+	if err != nil {
+		return seen, err
+	}
+	switch seen.presence {
+	case present:
+		seen.vain = k.restarted.note(g, seen)
+	case absent:
+		if err := k.prepare(ctx, g, host, &seen); err != nil {
+			return seen, err
+		}
+	}
+	if err := errors.Join(k.readKeys(ctx, g, &seen), k.readExports(ctx, g, host, &seen), k.readSnippets(ctx, g, &seen)); err != nil {
+		return seen, err
+	}
+	k.lookInside(ctx, g, &seen)
+	return seen, k.settle(g, seen)
+}
+
+// Unseen says that it is not known whether the guest is there.
+func (k *Kind) Unseen(g *v1alpha1.Guest) bool {
+	c := meta.FindStatusCondition(g.Status.Conditions, v1alpha1.RunningCondition)
+	return c == nil || c.Status == metav1.ConditionUnknown
+}
+
+// Glance finds the guest and reads what others build on: its place, its power, its addresses.
+func (k *Kind) Glance(ctx context.Context, g *v1alpha1.Guest) (Seen, error) {
+	seen, _, err := k.locate(ctx, g)
+	return seen, err
+}
+
+// locate finds the guest of a Host that was reached, and reads it where it is there.
+func (k *Kind) locate(ctx context.Context, g *v1alpha1.Guest) (Seen, *v1alpha1.Host, error) {
 	hostKey := types.NamespacedName{Namespace: g.Namespace, Name: g.Spec.HostRef.Name}
-	var host v1alpha1.Host
-	if err := k.Reader.Get(ctx, hostKey, &host); err != nil {
-		return Seen{}, fmt.Errorf("read Host/%s: %w", hostKey.Name, err)
+	host := &v1alpha1.Host{}
+	if err := k.Reader.Get(ctx, hostKey, host); err != nil {
+		return Seen{}, nil, fmt.Errorf("read Host/%s: %w", hostKey.Name, err)
 	}
 	site, ok := k.Sites(hostKey)
 	if !ok {
-		return Seen{}, reconcile.Wait(HostNotReadyReason, shortly, fmt.Errorf("waiting for Host/%s: not connected yet", host.Name))
+		return Seen{}, nil, reconcile.Wait(HostNotReadyReason, shortly, fmt.Errorf("waiting for Host/%s: not connected yet", host.Name))
 	}
-	seen := Seen{host: factsOf(&host), owner: ownerOf(&host, g), now: k.Clock.Now(), site: site}
+	seen := Seen{host: factsOf(host), owner: ownerOf(host, g), now: k.Clock.Now(), site: site}
 	before := g.Status.Task
 	if err := follow(ctx, g, &seen); err != nil {
-		return Seen{}, err
+		return Seen{}, nil, err
 	}
 	f := finder{guest: g, seen: &seen, task: before}
 	if err := f.find(ctx); err != nil {
-		return seen, err
+		return seen, nil, err
 	}
 	switch seen.presence {
 	case present:
 		seen.shell, seen.hasShell = k.Shell(hostKey, seen.ref.Node)
 		if err := read(ctx, &seen); err != nil {
 			seen.presence = unknown // that it cannot be read says nothing of its power
-			return seen, err
+			return seen, nil, err
 		}
-		seen.vain = k.restarted.note(g, seen)
 	case absent:
 		if err := hidden(ctx, g, &seen); err != nil {
-			return seen, err
-		}
-		if err := k.prepare(ctx, g, &host, &seen); err != nil {
-			return seen, err
+			return seen, nil, err
 		}
 	}
-	if err := errors.Join(k.readKeys(ctx, g, &seen), k.readExports(ctx, g, &host, &seen), k.readSnippets(ctx, g, &seen)); err != nil {
-		return seen, err
-	}
-	k.lookInside(ctx, g, &seen)
-	return seen, k.settle(g, seen)
+	return seen, host, nil
 }
 
 // lookInside looks at what the guest's machine has: all at once, so that it travels as one script.

@@ -6,6 +6,7 @@ package guest
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,10 +102,22 @@ func (s Seen) pendingKeys() []string {
 	return slices.Compact(keys)[:min(len(keys), maxPending)]
 }
 
-// observed are the addresses that the guest says it has, without loopback and link-local ones.
+// inner are the interfaces that engines of containers and machines make inside a guest. Their addresses lead nowhere from
+// outside, are the same in many guests, and come and go with every stack.
+var inner = regexp.MustCompile(`^(docker[0-9]+|docker_gwbridge|br-[0-9a-f]{12}|veth.+|(cni-)?podman[0-9]+|cni[0-9]+|(vir|lxc|lxd|incus)br[0-9]+)$`)
+
+// within says that an interface is none of the configuration's, but one that an engine in the guest made.
+func (s Seen) within(i proxmox.Interface) bool {
+	return inner.MatchString(i.Name) && !slices.ContainsFunc(s.networks(), func(n v1alpha1.GuestNetwork) bool { return strings.EqualFold(n.MAC, i.MAC) })
+}
+
+// observed are the addresses that the guest says it has, without loopback and link-local ones, and those of engines in it.
 func (s Seen) observed() []netip.Addr {
 	var found []netip.Addr
 	for _, i := range s.interfaces {
+		if s.within(i) {
+			continue
+		}
 		for _, p := range i.Addresses {
 			a := p.Addr()
 			if !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsMulticast() && !a.IsUnspecified() && !slices.Contains(found, a) {

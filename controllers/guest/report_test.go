@@ -94,6 +94,36 @@ func TestReachable(t *testing.T) {
 	}
 }
 
+// TestInnerAddresses: what an engine in a guest makes is not an address of the guest's.
+func TestInnerAddresses(t *testing.T) {
+	const mac = "bc:24:11:00:00:01"
+	for _, c := range []struct {
+		reason string
+		names  []string // of interfaces with the addresses 10.0.0.1, 10.0.0.2 and so on
+		macs   map[string]string
+		want   []string
+	}{
+		{"the bridges of Docker and the ends of its containers", []string{"docker0", "br-0123456789ab", "docker_gwbridge", "vethab12cd3", "eth0"}, nil, []string{"10.0.0.5"}},
+		{"those of other engines", []string{"podman0", "cni-podman0", "cni0", "virbr0", "lxcbr0", "lxdbr0", "incusbr0", "eth0"}, nil, []string{"10.0.0.8"}},
+		{"what people make stays", []string{"br0", "br-lan", "bond0", "eth0.10", "wg0", "tailscale0"}, nil, []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"}},
+		{"an interface of the configuration may have any name", []string{"veth0", "veth1"}, map[string]string{"veth1": mac}, []string{"10.0.0.2"}},
+		{"an engine alone is no address", []string{"docker0"}, nil, nil},
+	} {
+		seen := presentSeen(ct, nil)
+		seen.now, seen.status.Running = noon, true
+		seen.config.Values["net0"] = "name=eth0,bridge=vmbr0,hwaddr=" + strings.ToUpper(mac)
+		for n, name := range c.names {
+			address := netip.MustParsePrefix(fmt.Sprintf("10.0.0.%d/24", n+1))
+			seen.interfaces = append(seen.interfaces, proxmox.Interface{Name: name, MAC: c.macs[name], Addresses: []netip.Prefix{address}})
+		}
+		g := newGuest(ct, nil)
+		new(Kind).Report(g, seen)
+		if diff := cmp.Diff(c.want, g.Status.Addresses, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+		}
+	}
+}
+
 // TestReachableNamesAddresses: a change of any address shows in the condition, for that is what wakes dependents.
 func TestReachableNamesAddresses(t *testing.T) {
 	cases := []struct {

@@ -154,8 +154,14 @@ func declareRecords(config *dnsmasq.Config, records []v1alpha1.DNSRecord) {
 	}
 }
 
-// publish answers the names of the Guests of the same Host that have an address.
+// publish answers the names of the Guests of the same Host that have an address. The older one has a name that two want,
+// but the lines are in the order of names: by age they would be in another one for every control plane, as objects that are
+// applied together are of one second or of two, and a site that moves to a new one would be written to for that alone.
 func publish(config *dnsmasq.Config, t target, guests []v1alpha1.Guest, d *design) {
+	records := len(config.Hosts)
+	defer func() {
+		slices.SortFunc(config.Hosts[records:], func(a, b dnsmasq.Host) int { return cmp.Compare(a.Source, b.Source) })
+	}()
 	for i := range guests {
 		g := &guests[i]
 		if g.Spec.HostRef.Name != t.host.Name {

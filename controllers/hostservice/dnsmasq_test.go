@@ -4,6 +4,7 @@
 package hostservice
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,27 @@ func TestPublishedNames(t *testing.T) {
 				t.Errorf("notes are %q, want %d", d.notes, c.notes)
 			}
 		})
+	}
+}
+
+// TestNamesOfAnyAge: objects that are applied together are of one second or of two, in this order or that.
+func TestNamesOfAnyAge(t *testing.T) {
+	records := func(d *v1alpha1.Dnsmasq) {
+		d.Records = []v1alpha1.DNSRecord{{Name: "z", Addresses: []string{"10.0.0.1"}}}
+	}
+	want := []string{"10.0.0.1 z.lan z", "10.0.0.102 app.lan app", "10.0.0.10 db.lan db", "10.0.0.12 web.lan web"}
+	for _, ages := range [][3]int{{0, 0, 0}, {1, 0, 0}, {0, 1, 0}, {1, 0, 1}, {2, 1, 0}} {
+		guests := []v1alpha1.Guest{
+			*aged(testGuest("app", "10.0.0.102"), ages[0]), *aged(testGuest("db", "10.0.0.10"), ages[1]), *aged(testGuest("web", "10.0.0.12"), ages[2]),
+		}
+		slices.SortFunc(guests, func(a, b v1alpha1.Guest) int { return byAge(&a, &b) })
+		d, err := designDnsmasq(testDNS(records), target{host: testHost("phoenix"), node: "phoenix"}, guests, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, hostsOf(t, d)); diff != "" {
+			t.Errorf("ages %v: a new control plane would write (-want +got):\n%s", ages, diff)
+		}
 	}
 }
 

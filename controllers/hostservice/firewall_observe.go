@@ -51,6 +51,9 @@ func (k *Kind) observeFirewall(ctx context.Context, s *v1alpha1.HostService) (*f
 	if err != nil {
 		return nil, err
 	}
+	if err := k.awaitFlows(ctx, s, d); err != nil {
+		return nil, err
+	}
 	name := client.ObjectKeyFromObject(s)
 	site, ok := k.Firewall(client.ObjectKeyFromObject(d.host))
 	if !ok {

@@ -4,10 +4,12 @@
 package hostservice_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -64,6 +66,40 @@ func TestFirewallKeepsWhatIsNotLookedAtYet(t *testing.T) {
 	w.pass()
 	if writes := w.sim.Writes(); len(writes) > 0 {
 		t.Errorf("rules of a guest were touched before its Guest was looked at: %v", writes)
+	}
+}
+
+// TestFirewallOfANewControlPlane: addresses that were not declared are not known before the Guests are looked at. Rules that
+// let them in stay as they are.
+func TestFirewallOfANewControlPlane(t *testing.T) {
+	w := newFWWorld(t, pve.Options{}, fwGuest("nginx", 101, "10.0.0.153"))
+	w.declare(site)
+	w.ready()
+	before := w.sim.Firewall()
+	g, s := &v1alpha1.Guest{}, w.get()
+	if err := w.client.Get(t.Context(), types.NamespacedName{Namespace: fwNamespace, Name: "nginx"}, g); err != nil {
+		t.Fatal(err)
+	}
+	known := g.Status
+	update := func(o client.Object) {
+		if err := w.client.Status().Update(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.Status, s.Status = v1alpha1.GuestStatus{}, v1alpha1.HostServiceStatus{}
+	update(g)
+	update(s)
+	w.restart()
+	w.sim.ForgetRequests()
+	w.until("it waits", fwBecause(v1alpha1.DependencyReason))
+	g.Status = known
+	update(g)
+	w.ready()
+	if writes := w.sim.Writes(); len(writes) > 0 {
+		t.Errorf("a new control plane wrote: %v", writes)
+	}
+	if diff := cmp.Diff(before, w.sim.Firewall(), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		t.Errorf("a new control plane changed the firewall (-before +after):\n%s", diff)
 	}
 }
 

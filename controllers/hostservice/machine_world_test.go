@@ -109,15 +109,22 @@ func newSVCWorld(t *testing.T, installed []string, objects ...client.Object) *sv
 	m := sim.New(sim.Options{Hostname: "phoenix", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.13")}, Installed: installed})
 	m.Boot()
 	t.Cleanup(m.Halt)
+	w := &svcWorld{t: t, sim: m, door: &svcDoor{sim: m}}
+	w.move(objects...)
+	return w
+}
+
+// move brings the machine under a new API server, with the objects as they are given, and under a new manager.
+func (w *svcWorld) move(objects ...client.Object) {
+	w.t.Helper()
 	scheme := runtime.NewScheme()
 	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	host := &v1alpha1.Host{ObjectMeta: metav1.ObjectMeta{Namespace: svcNamespace, Name: "phoenix"}}
 	host.Spec.SSH = &v1alpha1.HostSSH{Nodes: []v1alpha1.HostSSHNode{{Name: "phoenix", Address: "10.0.0.13"}}}
 	host.Spec.Allow = &v1alpha1.HostAllow{ExportPaths: []string{"/srv"}}
 	host.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ReachableCondition, Status: metav1.ConditionTrue, Reason: "Connected"}}
-	w := &svcWorld{t: t, sim: m, door: &svcDoor{sim: m}}
 	w.client = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.Guest{}, &v1alpha1.Host{}, &v1alpha1.HostService{}, &v1alpha1.Certificate{}).
 		WithObjects(append(objects, host)...).WithInterceptorFuncs(interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
@@ -128,7 +135,6 @@ func newSVCWorld(t *testing.T, installed []string, objects ...client.Object) *sv
 		},
 	}).Build()
 	w.restart()
-	return w
 }
 
 // restart begins another manager over the same machine and the same objects.
@@ -167,8 +173,19 @@ func (svcOther[T]) Report(T, struct{}) []reconcile.Condition     { return nil }
 
 func svcGuest(name string, addresses ...string) *v1alpha1.Guest {
 	g := &v1alpha1.Guest{ObjectMeta: metav1.ObjectMeta{Namespace: svcNamespace, Name: name}}
-	g.Spec.HostRef.Name, g.Spec.Type, g.Status.Addresses = "phoenix", v1alpha1.GuestContainer, addresses
+	g.Spec.HostRef.Name, g.Spec.Type = "phoenix", v1alpha1.GuestContainer
+	svcLook(g, addresses...)
 	return g
+}
+
+// svcLook is what a look at a Guest tells.
+func svcLook(g *v1alpha1.Guest, addresses ...string) {
+	g.Status.Addresses = addresses
+	running := metav1.Condition{Type: v1alpha1.RunningCondition, Status: metav1.ConditionFalse, Reason: guest.StoppedReason}
+	if len(addresses) > 0 {
+		running.Status, running.Reason = metav1.ConditionTrue, guest.RunningReason
+	}
+	meta.SetStatusCondition(&g.Status.Conditions, running)
 }
 
 func svcDNS(change func(*v1alpha1.HostService)) *v1alpha1.HostService {

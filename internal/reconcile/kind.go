@@ -49,6 +49,16 @@ type Timed[T Object] interface {
 	Next(obj T) time.Time
 }
 
+// Glancer is a Kind whose objects others build on: what it reports of one that was never looked at is known even while the
+// object waits for what it refers to. Else two that refer to each other, one softly, could wait for each other, or one would
+// take what is not known yet for what is not there.
+type Glancer[T Object, S any] interface {
+	// Unseen says, by the status, that nothing is known yet of what obj stands for. It is pure.
+	Unseen(obj T) bool
+	// Glance is Observe without what only a plan needs: no step follows it.
+	Glance(ctx context.Context, obj T) (S, error)
+}
+
 // Step is one idempotent change of the outside that takes seconds at most. What takes longer is begun by Do and seen by
 // the next Observe.
 type Step struct {

@@ -138,9 +138,23 @@ func (p *pass[T, S]) run(ctx context.Context) (*outcome, error) {
 	}
 	blocked, err := p.gate(ctx, refs)
 	if blocked != nil || err != nil {
-		return blocked, err
+		return p.glance(ctx, blocked), err
 	}
 	return p.advance(ctx, p.Kind.Plan)
+}
+
+// glance looks at an object that waits and was never looked at. What is wrong with it goes before what it waits for.
+func (p *pass[T, S]) glance(ctx context.Context, blocked *outcome) *outcome {
+	kind, ok := p.Kind.(Glancer[T, S])
+	if !ok || blocked == nil || blocked.verdict == stalled || p.blind != nil || !kind.Unseen(p.obj) {
+		return blocked
+	}
+	seen, err := kind.Glance(ctx, p.obj)
+	p.seen = &seen
+	if o := outcomeOf(err, metav1.ConditionUnknown); o != nil && o.verdict != waiting {
+		return o
+	}
+	return blocked
 }
 
 // look observes the outside.

@@ -257,7 +257,7 @@ func (up *deploying) drop(ctx context.Context, c Container) error {
 }
 
 // recreate puts a new container in the place of an old one, which is gone when the new
-// one is made, and before it is started.
+// one is made, and before it is started. Volumes without a name go on with the new one.
 func (up *deploying) recreate(ctx context.Context, s types.ServiceConfig, c Container) error {
 	up.say("Container", c.Name, "Recreate")
 	spec, err := up.spec(s, max(1, number(c)))
@@ -266,6 +266,7 @@ func (up *deploying) recreate(ctx context.Context, s types.ServiceConfig, c Cont
 	}
 	name := spec.Name
 	spec.Name = c.ID[:12] + "_" + name
+	inherit(spec.Mounts, c.Mounts)
 	spec.Labels[labelPrefix+"replace"] = c.Name
 	id, err := up.m.Create(spec)
 	if err != nil {
@@ -282,6 +283,17 @@ func (up *deploying) recreate(ctx context.Context, s types.ServiceConfig, c Cont
 	}
 	up.say("Container", name, "Recreated")
 	return nil
+}
+
+// inherit gives mounts without a source the volume that the old container has there.
+func inherit(mounts, old []Mount) {
+	for i := range mounts {
+		for _, was := range old {
+			if mounts[i].Type == mountVolume && mounts[i].Source == "" && was.Type == mountVolume && was.Target == mounts[i].Target {
+				mounts[i].Source = was.Source
+			}
+		}
+	}
 }
 
 // spec is what a service's container is made of.

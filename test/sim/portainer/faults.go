@@ -4,6 +4,7 @@
 package portainer
 
 import (
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -67,6 +68,7 @@ func (f *faults) strike(w http.ResponseWriter, r *http.Request, inner http.Handl
 		inner.ServeHTTP(newRecord(), r)
 	}
 	if one.Hang {
+		_, _ = io.Copy(io.Discard, r.Body) // until it is read, nobody sees the client give up
 		select {
 		case <-one.over:
 		case <-r.Context().Done():
