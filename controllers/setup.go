@@ -122,11 +122,14 @@ func (h *house) loops() error {
 	guestLoop := loop(h, "Guest", guests, newGuest, h.opts.GuestInterval)
 	guestLoop.Pace = h.pace
 	serviceLoop := loop(h, "HostService", services, newHostService, h.opts.HostServiceInterval)
+	names := newBell(func() client.Object { return newHostService() })
 	return errors.Join(
 		h.forgetHosts(hosts),
 		hostLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4), Outside: h.relay.hosts}),
 		guestLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: h.opts.Concurrency, Outside: h.relay.guests}),
-		serviceLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4)}),
+		h.mgr.Add(names),
+		h.hearNames(names),
+		serviceLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4), Outside: names.events}),
 		setUpCertificates(),
 		setUpDockerStacks(),
 		setUpRoutes(),

@@ -69,10 +69,7 @@ func (k *Kind) designFor(ctx context.Context, s *v1alpha1.HostService, t target)
 	slices.SortFunc(guests, func(a, b v1alpha1.Guest) int { return byAge(&a, &b) })
 	switch {
 	case s.Spec.Dnsmasq != nil:
-		if err := k.awaitGuests(ctx, s, guests, answered(s, t.host.Name)); err != nil {
-			return design{}, err
-		}
-		return designDnsmasq(s, t, guests, older)
+		return k.designNames(ctx, s, t, guests, older)
 	case s.Spec.Docker != nil:
 		return designDocker(s, t, older)
 	case s.Spec.NFS != nil:

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,14 +36,40 @@ const (
 // hostLabel is what a Guest's hostname must be to be answered.
 var hostLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$`)
 
-// designDnsmasq turns a dnsmasq service into the state of its machine.
-func designDnsmasq(s *v1alpha1.HostService, t target, guests []v1alpha1.Guest, older []v1alpha1.HostService) (design, error) {
+// designDnsmasq turns a dnsmasq service into the state of its machine. What is answered for Routes that are not enforced depends
+// on what is answered now.
+func designDnsmasq(s *v1alpha1.HostService, t target, guests []v1alpha1.Guest, routes []routed, older []v1alpha1.HostService) (design, error) {
 	if i := slices.IndexFunc(older, func(o v1alpha1.HostService) bool { return o.Spec.Dnsmasq != nil }); i >= 0 {
 		return design{}, reconcile.Stall(AlreadyServedReason, fmt.Errorf(
 			"answer names on %s: HostService/%s does so already, and is older: declare the names there, or delete it", t, older[i].Name))
 	}
+	var still, moving []routed
+	for _, r := range routes {
+		if r.still() {
+			still = append(still, r)
+		} else {
+			moving = append(moving, r)
+		}
+	}
+	d, err := designAnswers(s, t, guests, moving)
+	if err != nil || len(still) == 0 {
+		return d, err
+	}
+	d.complete = func(contents map[string][]byte) (*design, error) {
+		kept := stillAnswered(still, placesOf(s), contents)
+		if len(kept) == 0 {
+			return nil, nil
+		}
+		whole, err := designAnswers(s, t, guests, slices.Concat(moving, kept))
+		return &whole, err
+	}
+	return d, nil
+}
+
+// designAnswers is the design for these Routes and no others.
+func designAnswers(s *v1alpha1.HostService, t target, guests []v1alpha1.Guest, routes []routed) (design, error) {
 	d := design{triggers: []machine.Trigger{{Unit: dnsmasqUnit, Action: machine.Restart}}}
-	config, places := nameConfig(s, t, guests, &d)
+	config, places := nameConfig(s, t, guests, routes, &d)
 	var twice []dnsmasq.Duplicate
 	config, twice = config.Distinct()
 	for _, one := range twice {
@@ -66,6 +93,11 @@ func designDnsmasq(s *v1alpha1.HostService, t target, guests []v1alpha1.Guest, o
 
 // dnsmasqPlaces are the paths of one service.
 type dnsmasqPlaces struct{ dropIn, hosts, reservations string }
+
+func placesOf(s *v1alpha1.HostService) dnsmasqPlaces {
+	folder := "/etc/phoenix/dnsmasq/" + fileName(s)
+	return dnsmasqPlaces{confDir + "phoenix-" + fileName(s) + ".conf", folder + "/hosts/names", folder + "/dhcp-hosts"}
+}
 
 func dnsmasqState(config dnsmasq.Config, files dnsmasq.Files, at dnsmasqPlaces) machine.State {
 	reload := []machine.Trigger{{Unit: dnsmasqUnit, Action: machine.Reload}}
@@ -113,18 +145,18 @@ func nameProbes(config dnsmasq.Config) []machine.Probe {
 }
 
 // nameConfig gathers what is answered. What is left out for now goes to the design's notes.
-func nameConfig(s *v1alpha1.HostService, t target, guests []v1alpha1.Guest, d *design) (dnsmasq.Config, dnsmasqPlaces) {
+func nameConfig(s *v1alpha1.HostService, t target, guests []v1alpha1.Guest, routes []routed, d *design) (dnsmasq.Config, dnsmasqPlaces) {
 	spec := s.Spec.Dnsmasq
-	folder := "/etc/phoenix/dnsmasq/" + fileName(s)
-	at := dnsmasqPlaces{confDir + "phoenix-" + fileName(s) + ".conf", folder + "/hosts/names", folder + "/dhcp-hosts"}
+	at := placesOf(s)
 	config := dnsmasq.Config{
-		About: about(s), Listen: spec.ListenAddresses, Upstreams: spec.Upstreams, Own: ipsOf(t.addresses()), Domain: spec.Domain, HostsDir: folder + "/hosts",
+		About: about(s), Listen: spec.ListenAddresses, Upstreams: spec.Upstreams, Own: ipsOf(t.addresses()), Domain: spec.Domain, HostsDir: path.Dir(at.hosts),
 	}
 	declareRecords(&config, spec.Records)
 	published := isTrue(spec.PublishGuests, true)
 	if published {
 		publish(&config, t, guests, d)
 	}
+	publishRoutes(&config, routes, d)
 	for _, z := range spec.Zones {
 		config.Zones = append(config.Zones, dnsmasq.Zone{Source: "zones[" + z.Domain + "]", Domain: z.Domain, Servers: z.Servers})
 	}
@@ -171,10 +203,10 @@ func publish(config *dnsmasq.Config, t target, guests []v1alpha1.Guest, d *desig
 		name := guestName(g)
 		switch {
 		case len(addresses) == 0:
-		case !hostLabel.MatchString(name) || len(config.Full(name)) > 253:
+		case !answerable(config, name):
 			d.notes = append(d.notes, fmt.Sprintf("Guest/%s: its hostname %q is no name that can be answered", g.Name, name))
 		default:
-			config.Hosts = append(config.Hosts, dnsmasq.Host{Source: "Guest/" + g.Name, Rank: guestRank + i, Name: name, Addresses: addresses})
+			config.Hosts = append(config.Hosts, dnsmasq.Host{Source: "Guest/" + g.Name, Rank: rankOf(g), Name: name, Addresses: addresses})
 		}
 	}
 }

@@ -112,7 +112,7 @@ func TestPublishedNames(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, err := designDnsmasq(testDNS(c.spec), target{host: testHost("phoenix"), node: "phoenix"}, c.guests, nil)
+			d, err := designDnsmasq(testDNS(c.spec), target{host: testHost("phoenix"), node: "phoenix"}, c.guests, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +137,7 @@ func TestNamesOfAnyAge(t *testing.T) {
 			*aged(testGuest("app", "10.0.0.102"), ages[0]), *aged(testGuest("db", "10.0.0.10"), ages[1]), *aged(testGuest("web", "10.0.0.12"), ages[2]),
 		}
 		slices.SortFunc(guests, func(a, b v1alpha1.Guest) int { return byAge(&a, &b) })
-		d, err := designDnsmasq(testDNS(records), target{host: testHost("phoenix"), node: "phoenix"}, guests, nil)
+		d, err := designDnsmasq(testDNS(records), target{host: testHost("phoenix"), node: "phoenix"}, guests, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func TestNamesDeclaredTwice(t *testing.T) {
 	})
 	guests := []v1alpha1.Guest{*testGuest("step-ca", "10.0.0.10"), *testGuest("app", "10.0.0.11"), *aged(testGuest("other", "10.0.0.12"), 1)}
 	guests[2].Spec.Hostname = "app"
-	d, err := designDnsmasq(s, target{host: testHost("phoenix"), node: "phoenix"}, guests, nil)
+	d, err := designDnsmasq(s, target{host: testHost("phoenix"), node: "phoenix"}, guests, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestReservations(t *testing.T) {
 			},
 		}
 	})
-	d, err := designDnsmasq(s, target{host: testHost("phoenix"), node: "phoenix"}, guests, nil)
+	d, err := designDnsmasq(s, target{host: testHost("phoenix"), node: "phoenix"}, guests, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestReservationsTakeNoOthersName(t *testing.T) {
 				Reservations: []v1alpha1.DHCPReservation{{GuestRef: v1alpha1.LocalReference{Name: "taken"}, Address: "10.0.0.31"}},
 			}
 		})
-		d, err := designDnsmasq(s, target{host: testHost("phoenix"), node: "phoenix"}, []v1alpha1.Guest{*taken}, nil)
+		d, err := designDnsmasq(s, target{host: testHost("phoenix"), node: "phoenix"}, []v1alpha1.Guest{*taken}, nil, nil)
 		if err != nil || len(d.left) != 1 || d.left[0].text != want {
 			t.Errorf("published %t: left out are %+v (%v), want %q", published, d.left, err, want)
 		}
@@ -251,7 +251,7 @@ func TestDnsmasqRefusals(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := designDnsmasq(testDNS(c.spec), target{host: testHost("phoenix"), node: "phoenix"}, nil, c.older)
+			_, err := designDnsmasq(testDNS(c.spec), target{host: testHost("phoenix"), node: "phoenix"}, nil, nil, c.older)
 			if got := outcome(err); !strings.HasPrefix(got, c.says) {
 				t.Errorf("%s: %q, want %q", c.reason, got, c.says)
 			}
@@ -264,7 +264,7 @@ func TestNameProbes(t *testing.T) {
 		d.ListenAddresses = []string{"10.0.0.13", "fd00::13"}
 		d.Records = []v1alpha1.DNSRecord{{Name: "nas", Addresses: []string{"FD00::20", "10.0.0.20"}}}
 	})
-	d, err := designDnsmasq(s, target{host: testHost("phoenix"), node: "phoenix"}, nil, nil)
+	d, err := designDnsmasq(s, target{host: testHost("phoenix"), node: "phoenix"}, nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +278,7 @@ func TestNameProbes(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("each address is asked for one of the names (-want +got):\n%s", diff)
 	}
-	d, err = designDnsmasq(testDNS(nil), target{host: testHost("phoenix"), node: "phoenix"}, nil, nil)
+	d, err = designDnsmasq(testDNS(nil), target{host: testHost("phoenix"), node: "phoenix"}, nil, nil, nil)
 	if err != nil || d.want.Probes[0].Match != "" || d.want.Probes[0].Argv[5] != "lan" {
 		t.Errorf("without a name any answer will do: %+v (%v)", d.want.Probes, err)
 	}

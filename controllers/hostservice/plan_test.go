@@ -36,7 +36,7 @@ func outcome(err error) string {
 
 func TestLineChanges(t *testing.T) {
 	config := testDNS(nil)
-	d, err := designDnsmasq(config, target{host: testHost("phoenix"), node: "phoenix"}, []v1alpha1.Guest{*testGuest("nas", "10.0.0.20")}, nil)
+	d, err := designDnsmasq(config, target{host: testHost("phoenix"), node: "phoenix"}, []v1alpha1.Guest{*testGuest("nas", "10.0.0.20")}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
