@@ -74,7 +74,7 @@ func TestProxyFails(t *testing.T) {
 			t.Errorf("%s: %d %q", tc.reason, got.status, got.body)
 		}
 	}
-	if log := s.log(); !strings.Contains(log, `"GET / HTTP/1.1" 502 11 "-" "Go-http-client/1.1" 1 "a@file" "http://10.0.0.1:80" `) {
+	if log := s.log(); !strings.Contains(log, `"GET / HTTP/1.1" 502 11 "-" "-" 1 "a@file" "http://10.0.0.1:80" `) {
 		t.Errorf("the access log:\n%s", log)
 	}
 }
