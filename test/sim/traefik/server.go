@@ -130,7 +130,7 @@ func (s *Server) provide() {
 	if !s.firstLook(conf, failed) {
 		return
 	}
-	s.running.Go(func() { s.follow(s.ctx, s.changed) })
+	s.running.Go(s.follow)
 }
 
 // Reload looks at the dynamic files again, as SIGHUP has it do.
@@ -156,7 +156,7 @@ func (s *Server) firstLook(conf *fileProvider, failed func(error)) bool {
 }
 
 func parent(file string) string {
-	dir, _, found := cutLast(file, "/")
+	dir, found := cutLast(file, "/")
 	switch {
 	case !found:
 		return ""
@@ -166,12 +166,10 @@ func parent(file string) string {
 	return dir
 }
 
-func cutLast(text, separator string) (before, after string, found bool) {
+// cutLast is a text before the last of a separator.
+func cutLast(text, separator string) (before string, found bool) {
 	at := strings.LastIndex(text, separator)
-	if at < 0 {
-		return "", text, false
-	}
-	return text[:at], text[at+len(separator):], true
+	return text[:max(at, 0)], at >= 0
 }
 
 // apply serves another configuration. Requests that are under way end with the old one.

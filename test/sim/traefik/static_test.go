@@ -18,7 +18,7 @@ func TestStatic(t *testing.T) {
 		{"an empty file", "# nothing\n", "command traefik error: no configuration found in file: /etc/traefik/traefik.yml"},
 		{"nothing that is known", "nonsense: 1", "command traefik error: no valid configuration found in file: /etc/traefik/traefik.yml"},
 		{"broken YAML", "entryPoints:\n  web: {address: \":80\"\n", "command traefik error: yaml: line 1: did not find expected ',' or '}'"},
-		{"an unknown field", "entryPoints: {web: {adress: \":80\"}}", "command traefik error: field not found, node: adress"},
+		{"an unknown field", "entryPoints: {web: {port: \":80\"}}", "command traefik error: field not found, node: port"},
 		{"an unknown field of the API", "api: {insecure: true, port: 1}", "command traefik error: field not found, node: port"},
 		{"nothing in an entry that needs something", "providers: {file: {}}", "command traefik error: file cannot be a standalone element (type *file.Provider)"},
 		{"a number that is none", "entryPoints: {web: {address: \":80\", http: {maxHeaderBytes: many}}}", `command traefik error: strconv.ParseInt: parsing "many": invalid syntax`},
