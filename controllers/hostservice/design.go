@@ -78,11 +78,7 @@ func (k *Kind) designFor(ctx context.Context, s *v1alpha1.HostService, t target)
 		}
 		return designNFS(s, t, guests, older)
 	case s.Spec.Nginx != nil:
-		pairs, err := k.pairsOf(ctx, s)
-		if err != nil {
-			return design{}, err
-		}
-		return designNginx(s, t, pairs, older)
+		return k.designGateway(ctx, s, t, guests, older)
 	case s.Spec.Traefik != nil:
 		return k.designRouter(ctx, s, t, guests, older)
 	}

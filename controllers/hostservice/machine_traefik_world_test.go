@@ -119,10 +119,8 @@ func TestRouterFromNothing(t *testing.T) {
 	if got := svcCondition(s, v1alpha1.ServingCondition); got != "True Answering: Traefik 3.6.12 answers at http://10.0.0.12:80" {
 		t.Errorf("Serving is %q", got)
 	}
-	for _, unit := range []string{routerUnit, "traefik-web.socket", "traefik-websecure.socket"} {
-		if u := w.sim.Unit(unit); u.Enabled != "enabled" || u.Active != "active" {
-			t.Errorf("%s is %s and %s", unit, u.Enabled, u.Active)
-		}
+	if u := w.sim.Unit(routerUnit); u.Enabled != "enabled" || u.Active != "active" {
+		t.Errorf("the unit is %s and %s", u.Enabled, u.Active)
 	}
 	if got := w.shell("stat -c '%U:%G %a' /etc/traefik/routes /etc/traefik/previous /etc/traefik/traefik.yml /usr/local/bin/traefik"); got != "root:traefik 750\nroot:root 700\nroot:root 644\nroot:root 755\n" {
 		t.Errorf("owners and modes are %q", got)
@@ -175,16 +173,12 @@ func TestRouterIsUpgraded(t *testing.T) {
 	w.ready("router")
 	loaded := w.put(simpleRoute())
 	w.loads(simpleRoute().Name, loaded)
-	web := w.sim.Unit("traefik-web.socket").Invocation
 	w.edit("router", upgrade)
 	s := w.ready("router")
 	if got := w.version(); got != nextVersion || s.Status.Traefik.Version != nextVersion {
 		t.Errorf("it runs %q, and the status says %q", got, s.Status.Traefik.Version)
 	}
 	w.loads(simpleRoute().Name, loaded)
-	if w.sim.Unit("traefik-web.socket").Invocation != web {
-		t.Error("the socket was let go: who came meanwhile was turned away")
-	}
 	w.quiet("router")
 	w.edit("router", func(s *v1alpha1.HostService) { s.Spec.Traefik.Artifact = release("") })
 	w.ready("router")
@@ -247,7 +241,6 @@ func TestRouterDriftIsPutBack(t *testing.T) {
 		"program":       "echo '#!/bin/sh' > " + routerProgram,
 		"unit":          "echo '[Unit]' > /etc/systemd/system/" + routerUnit,
 		"stopped":       "systemctl stop traefik; systemctl disable traefik",
-		"socket":        "systemctl stop traefik-web.socket; systemctl disable traefik-web.socket",
 		"folder":        "chmod 777 /etc/traefik/routes; chown traefik /etc/traefik/routes",
 	} {
 		w.shell(line)
@@ -274,8 +267,8 @@ func TestRouterGoes(t *testing.T) {
 	if before != after {
 		t.Errorf("files before:\n%s\nand after:\n%s", before, after)
 	}
-	if got := w.shell("systemctl is-active traefik traefik-web.socket"); !strings.HasPrefix(got, "inactive\ninactive\n") {
-		t.Errorf("the units are %q", got)
+	if got := w.shell("systemctl is-active traefik"); !strings.HasPrefix(got, "inactive\n") {
+		t.Errorf("the unit is %q", got)
 	}
 	w.create(routerService(nil))
 	w.ready("router")

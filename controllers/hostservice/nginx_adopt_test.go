@@ -40,7 +40,7 @@ const (
 // TestStockSiteGoes: nobody wrote the distribution's site, so nobody is asked.
 func TestStockSiteGoes(t *testing.T) {
 	s := testGate(testServer("site"))
-	d, err := designNginx(s, gateTarget(), []tlsPair{tlsPairFor(t, "phoenix.lan")}, nil)
+	d, err := designNginx(s, gateTarget(), []tlsPair{tlsPairFor(t, "phoenix.lan")}, routers{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestStockSiteGoes(t *testing.T) {
 		contents[sitePath] = files[0].Content
 	}
 	s.Spec.Nginx.HTTPPort = 8080
-	if d, err = designNginx(s, gateTarget(), []tlsPair{tlsPairFor(t, "phoenix.lan")}, nil); err != nil {
+	if d, err = designNginx(s, gateTarget(), []tlsPair{tlsPairFor(t, "phoenix.lan")}, routers{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if files := readByHand(d, about(s), contents).rewrites(about(s), false, nil, there); len(files) != 0 {
@@ -68,7 +68,7 @@ func TestStockSiteGoes(t *testing.T) {
 
 func TestSitesByHand(t *testing.T) {
 	s := testGate(testServer("site"))
-	d, err := designNginx(s, gateTarget(), []tlsPair{tlsPairFor(t, "phoenix.lan")}, nil)
+	d, err := designNginx(s, gateTarget(), []tlsPair{tlsPairFor(t, "phoenix.lan")}, routers{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
 )
 
-// nginxReads are the files that Debian's nginx reads servers from.
-var nginxReads = []string{nginx.MainFile, nginxConfD + "*.conf", "/etc/nginx/sites-enabled/*"}
+// nginxReads are the files that Debian's nginx reads servers and streams from.
+var nginxReads = []string{nginx.MainFile, nginxConfD + "*.conf", "/etc/nginx/sites-enabled/*", nginxModules + "*.conf"}
 
 // judgeServers finds what the files of an nginx have in the way of a service, and which others they include. The site that
 // Debian comes with goes without asking: nobody wrote it, and it comes back.
@@ -57,6 +57,9 @@ func (m *machineSeen) gateway(s *v1alpha1.HostService) reconcile.Condition {
 	c.Status, c.Reason, c.Message = metav1.ConditionTrue, AnsweringReason, "the service answers"
 	if ends := m.endings(); len(ends) > 0 {
 		c.Message += "; " + strings.Join(ends, ", ")
+	}
+	if len(m.design.notes) > 0 {
+		c.Message += "; left out for now: " + strings.Join(m.design.notes, "; ")
 	}
 	return c
 }

@@ -80,7 +80,7 @@ func gateTarget() target {
 func TestDesignNginx(t *testing.T) {
 	s := testGate(testServer("site"), testServer("shop", "shop.example.org"))
 	pairs := []tlsPair{tlsPairFor(t, "phoenix.lan", "*.phoenix.lan"), tlsPairFor(t, "shop.example.org")}
-	d, err := designNginx(s, gateTarget(), pairs, nil)
+	d, err := designNginx(s, gateTarget(), pairs, routers{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,10 +100,13 @@ func TestDesignNginx(t *testing.T) {
 	want := []file{
 		{"/etc/nginx/phoenix/gate/site.crt", 0, false}, {"/etc/nginx/phoenix/gate/site.key", 0o600, true},
 		{"/etc/nginx/phoenix/gate/shop.crt", 0, false}, {"/etc/nginx/phoenix/gate/shop.key", 0o600, true},
-		{"/etc/nginx/conf.d/phoenix-gate.conf", 0, false},
+		{"/etc/nginx/conf.d/phoenix-gate.conf", 0, false}, {"/etc/nginx/phoenix/gate/server.conf", 0, false},
 	}
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]machine.Dir{{Path: "/etc/nginx/phoenix/gate/routes", Owner: "root", Group: "root", Mode: 0o700}}, d.want.Dirs); diff != "" {
+		t.Errorf("folders (-want +got):\n%s", diff)
 	}
 	conf := string(d.want.Files[4].Content)
 	for _, line := range []string{"server_name phoenix.lan *.phoenix.lan; # servers[site].names", "server_name shop.example.org; # servers[shop].names", "ssl_certificate_key /etc/nginx/phoenix/gate/shop.key;"} {
@@ -125,11 +128,12 @@ func TestDesignNginx(t *testing.T) {
 		asked = append(asked, p.Name+": "+p.Argv[len(p.Argv)-1])
 	}
 	if diff := cmp.Diff([]string{
-		"server site on 10.0.0.153:443: https://phoenix.lan:443/", "server shop on 10.0.0.153:443: https://shop.example.org:443/", "nginx on port 80: http://phoenix.lan:80/",
+		"server site on 10.0.0.153:443: https://phoenix.lan:443/.well-known/phoenix", "server shop on 10.0.0.153:443: https://shop.example.org:443/.well-known/phoenix",
+		"nginx on port 80: http://phoenix.lan:80/.well-known/phoenix",
 	}, asked); diff != "" {
 		t.Errorf("probes (-want +got):\n%s", diff)
 	}
-	again, err := designNginx(s, gateTarget(), pairs, nil)
+	again, err := designNginx(s, gateTarget(), pairs, routers{}, nil)
 	if diff := cmp.Diff(d.want, again.want); err != nil || diff != "" {
 		t.Errorf("another design of the same (%v):\n%s", err, diff)
 	}
@@ -140,14 +144,14 @@ func TestDesignNginxOtherwise(t *testing.T) {
 	s.Spec.Nginx.HTTPPort, s.Spec.Nginx.HTTPSPort, s.Spec.Nginx.PackageName = 8080, 8443, "nginx-full"
 	at := gateTarget()
 	at.guest.Status.Addresses = []string{"fd00::153"}
-	d, err := designNginx(s, at, []tlsPair{tlsPairFor(t, "*.phoenix.lan")}, nil)
+	d, err := designNginx(s, at, []tlsPair{tlsPairFor(t, "*.phoenix.lan")}, routers{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := strings.Join(d.want.Probes[0].Argv, " ") + "\n" + strings.Join(d.want.Probes[1].Argv, " ") + "\n" + string(d.want.Files[2].Content)
+	got := strings.Join(d.want.Probes[0].Argv, " ") + "\n" + strings.Join(d.want.Probes[1].Argv, " ") + "\n" + string(d.want.Files[2].Content) + string(d.want.Files[3].Content)
 	for _, word := range []string{
 		"--resolve phoenix-probe.phoenix.lan:8443:[fd00::153] ", " --pinnedpubkey sha256//", "https://phoenix-probe.phoenix.lan:8443/", "http://phoenix-probe.phoenix.lan:8080/",
-		"listen 8080;", "listen 8443 ssl http2;", "https://$host:8443$request_uri",
+		"listen 8080 default_server;", "listen 8443 ssl http2;", "https://$host:8443$request_uri",
 	} {
 		if !strings.Contains(got, word) {
 			t.Errorf("no %q in\n%s", word, got)
@@ -157,13 +161,13 @@ func TestDesignNginxOtherwise(t *testing.T) {
 		t.Errorf("packages are %v", d.want.Packages)
 	}
 	s.Spec.Nginx.HTTPSPort = 8080
-	_, err = designNginx(s, at, []tlsPair{tlsPairFor(t, "a.lan")}, nil)
+	_, err = designNginx(s, at, []tlsPair{tlsPairFor(t, "a.lan")}, routers{}, nil)
 	if got := outcome(err); got != `Invalid httpsPort "8080" must be another port than httpPort` {
 		t.Errorf("one port for both: %q", got)
 	}
 	older := testGate(testServer("x"))
 	older.Name = "first"
-	_, err = designNginx(s, at, nil, []v1alpha1.HostService{*older})
+	_, err = designNginx(s, at, nil, routers{}, []v1alpha1.HostService{*older})
 	if got := outcome(err); got != "AlreadyServed run nginx on Guest/nginx: HostService/first does so already, and is older: declare the servers there, or delete it" {
 		t.Errorf("a second nginx: %q", got)
 	}
@@ -269,12 +273,12 @@ func TestJudgePair(t *testing.T) {
 func TestWhatIsServedStays(t *testing.T) {
 	s := testGate(testServer("site"), testServer("shop"))
 	broken := tlsPair{problem: &leftOut{CertificateMissingReason, "Secret/site-tls is not there"}}
-	d, err := designNginx(s, gateTarget(), []tlsPair{broken, tlsPairFor(t, "shop.lan")}, nil)
+	d, err := designNginx(s, gateTarget(), []tlsPair{broken, tlsPairFor(t, "shop.lan")}, routers{}, nil)
 	if err != nil || d.complete == nil {
 		t.Fatalf("%v, nothing is looked for on the machine: %t", err, d.complete == nil)
 	}
 	const certificate, key = "/etc/nginx/phoenix/gate/site.crt", "/etc/nginx/phoenix/gate/site.key"
-	if !slices.Contains(d.want.Reads, certificate) || !slices.Contains(d.want.Reads, key) || len(d.want.Files) != 3 {
+	if !slices.Contains(d.want.Reads, certificate) || !slices.Contains(d.want.Reads, key) || len(d.want.Files) != 4 {
 		t.Errorf("it reads %v and has %d files", d.want.Reads, len(d.want.Files))
 	}
 	if want := "servers[site]: Secret/site-tls is not there; its names get no answer until then"; d.left[0].text != want {

@@ -151,7 +151,8 @@ func TestNginxFromNothing(t *testing.T) {
 	w.expect("www.phoenix.lan", 1)
 	w.expect("other.lan", 0)
 	for url, want := range map[string]string{
-		"http://phoenix.lan/": "308", "https://www.phoenix.lan/x": "404", "http://other.lan/": "(exit 52)", "https://other.lan/": "(exit 35)",
+		"http://phoenix.lan/": "(exit 52)", "https://www.phoenix.lan/x": "(exit 52)", "http://other.lan/": "(exit 52)", "https://other.lan/": "(exit 35)",
+		"https://www.phoenix.lan/.well-known/phoenix": "204",
 	} {
 		if got := w.curl(url); got != want {
 			t.Errorf("%s answers %q, want %q", url, got, want)

@@ -20,7 +20,7 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/internal/traefik"
 )
 
-// A router holds the program, its units and its own configuration. The files of Routes, in its folder, are theirs alone.
+// A router holds the program, its unit and its own configuration. The files of Routes, in its folder, are theirs alone.
 
 const (
 	traefikDir      = "/etc/traefik"
@@ -30,8 +30,7 @@ const (
 	traefikProgram  = "/usr/local/bin/traefik"
 	traefikUser     = "traefik"
 	traefikUnit     = "traefik.service"
-	webSocket       = "traefik-web.socket"
-	webSecureSocket = "traefik-websecure.socket"
+	traefikUnitFile = "/etc/systemd/system/" + traefikUnit
 	// traefikPatience is how long Traefik may take to its first answer once it told systemd that it is ready.
 	traefikPatience = 10 * time.Second
 
@@ -208,11 +207,10 @@ func (r router) design() (design, error) {
 			{Path: traefikDir, Owner: "root", Group: "root", Mode: 0o755}, {Path: traefikRoutes, Owner: "root", Group: traefikUser, Mode: 0o750},
 			{Path: traefikPrevious, Owner: "root", Group: "root", Mode: 0o700},
 		},
-		Files: append(r.units(), machine.File{Path: traefikConf, Content: conf, Triggers: restart}),
-		Units: []machine.Unit{
-			{Name: webSocket, Enabled: true, Running: true}, {Name: webSecureSocket, Enabled: true, Running: true},
-			{Name: traefikUnit, Enabled: true, Running: true},
+		Files: []machine.File{
+			{Path: traefikUnitFile, Content: []byte(r.unitText()), Triggers: restart}, {Path: traefikConf, Content: conf, Triggers: restart},
 		},
+		Units:  []machine.Unit{{Name: traefikUnit, Enabled: true, Running: true}},
 		Probes: []machine.Probe{r.apiProbe(static.APIPort), r.webProbe(web)},
 		Reads:  []string{traefikConf},
 	}

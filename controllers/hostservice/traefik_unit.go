@@ -5,55 +5,19 @@ package hostservice
 
 import (
 	"fmt"
-	"strconv"
 
-	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/traefik"
 )
 
-// units are the files of the units. systemd holds the sockets of the entry points and hands them on: who comes while Traefik
-// restarts waits a moment, and is not turned away.
-func (r router) units() []machine.File {
-	web, secure := traefikPorts(r.s.Spec.Traefik)
-	return []machine.File{
-		r.unit(webSocket, r.socketText(traefik.Web, web), webSocket), r.unit(webSecureSocket, r.socketText(traefik.WebSecure, secure), webSecureSocket),
-		r.unit(traefikUnit, r.serviceText()),
-	}
-}
-
-// unit is a unit's file. A socket that is restarted takes the service with it, which needs it.
-func (r router) unit(name, text string, restarts ...string) machine.File {
-	f := machine.File{Path: "/etc/systemd/system/" + name, Content: []byte(madeFor(r.s) + text)}
-	for _, one := range append(restarts, traefikUnit) {
-		f.Triggers = append(f.Triggers, machine.Trigger{Unit: one, Action: machine.Restart})
-	}
-	return f
-}
-
-// socketText is the socket of an entry point. It never gives up: what a Traefik that fails was sent waits for the next one.
-func (r router) socketText(entryPoint string, port int) string {
-	return `[Unit]
-Description=Entry point ` + entryPoint + ` of ` + about(r.s) + `
-
-[Socket]
-ListenStream=` + strconv.Itoa(port) + `
-BindIPv6Only=both
-Backlog=4096
-FileDescriptorName=` + entryPoint + `
-Service=` + traefikUnit + `
-TriggerLimitIntervalSec=0
-
-[Install]
-WantedBy=sockets.target
-`
-}
-
-// serviceText is the service. It reads its folder, and writes nothing.
-func (r router) serviceText() string {
-	return `[Unit]
+// unitText is the unit. It is ready when Traefik says so; it reads its folder, and writes nothing.
+//
+// systemd does not hold the sockets of the entry points for it: Traefik answers 404 to everybody from its first moment until
+// it has read its folder, 0.1 to 0.4 s, and who had waited for it would be told that. A connection that is refused can be
+// made elsewhere.
+func (r router) unitText() string {
+	return madeFor(r.s) + `[Unit]
 Description=Router of ` + about(r.s) + `
-Requires=` + webSocket + ` ` + webSecureSocket + `
-After=network-online.target ` + webSocket + ` ` + webSecureSocket + `
+After=network-online.target
 Wants=network-online.target
 StartLimitIntervalSec=0
 

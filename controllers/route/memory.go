@@ -71,6 +71,15 @@ func (m *memory) change(name types.NamespacedName, edit func(*remembered)) {
 	edit(known)
 }
 
+// update edits what is remembered of one, unless that was forgotten meanwhile.
+func (m *memory) update(name types.NamespacedName, edit func(*remembered)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.all[name]; known != nil {
+		edit(known)
+	}
+}
+
 func (m *memory) forget(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -114,7 +114,7 @@ func (k *Kind) decide(ctx context.Context, r *v1alpha1.Route, from *reader, seen
 	if err := around.check(seen.to.targets); err != nil {
 		return err
 	}
-	if err := k.covered(ctx, r, seen.gateway, from); err != nil {
+	if err := cmp.Or(k.covered(ctx, r, seen.gateway, from), answerers(ctx, r, from)); err != nil {
 		return err
 	}
 	if seen.pair, err = k.ownPair(ctx, r, from); err != nil {

@@ -6,7 +6,9 @@ package route
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +21,10 @@ const (
 	mostAsked = 48
 	// asking bounds, in seconds, how long one may take.
 	asking = 3
+	// linger is how long the next questions are waited for once some were asked.
+	linger = 100 * time.Millisecond
+	// sharedFor is how long a good answer serves all.
+	sharedFor = 2 * time.Second
 )
 
 // question is something that is asked on a router's machine: the addresses of a name, or whether a server answers.
@@ -38,7 +44,13 @@ type answer struct {
 // reply is an answer that some wait for.
 type reply struct {
 	done chan struct{}
+	at   time.Time // when it came; zero: it did not yet
 	answer
+}
+
+// serves says whether those who ask now may have the reply: one that is still to come, or a good one that came just now.
+func (r *reply) serves(now time.Time) bool {
+	return r != nil && (r.at.IsZero() || r.ok && r.err == nil && now.Sub(r.at) < sharedFor)
 }
 
 // lane are the questions for one machine.
@@ -99,7 +111,7 @@ func (p *probes) queue(at *side, all []question) []*reply {
 	replies := make([]*reply, 0, len(all))
 	for _, q := range all {
 		r := l.replies[q]
-		if r == nil {
+		if !r.serves(time.Now()) {
 			r = &reply{done: make(chan struct{})}
 			l.replies[q] = r
 			l.queue = append(l.queue, q)
@@ -116,28 +128,41 @@ func (p *probes) queue(at *side, all []question) []*reply {
 // work asks until there is nothing to ask.
 func (p *probes) work(l *lane) {
 	for {
-		p.mu.Lock()
-		n := min(len(l.queue), mostAsked)
-		now, m := l.queue[:n:n], l.machine
-		l.queue = l.queue[n:]
-		replies := make([]*reply, 0, n)
-		for _, q := range now {
-			replies = append(replies, l.replies[q])
-			delete(l.replies, q) // who asks from now on wants to know how it is then
-		}
-		if l.working = n > 0; !l.working {
-			p.mu.Unlock()
+		now, replies, m := p.take(l)
+		if len(now) == 0 {
 			return
 		}
-		p.mu.Unlock()
 		answers, err := askMachine(p.life, m, now)
+		p.mu.Lock()
 		for i, r := range replies {
-			if r.err = err; err == nil {
+			if r.at, r.err = time.Now(), err; err == nil {
 				r.answer = answers[i]
 			}
 			close(r.done)
 		}
+		p.mu.Unlock()
+		select {
+		case <-time.After(linger):
+		case <-p.life.Done():
+		}
 	}
+}
+
+// take takes the next questions of a lane; with none, the lane rests, and what it knows is forgotten.
+func (p *probes) take(l *lane) ([]question, []*reply, *machine.Machine) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := min(len(l.queue), mostAsked)
+	now := slices.Clone(l.queue[:n])
+	l.queue = l.queue[n:]
+	if l.working = n > 0; !l.working {
+		maps.DeleteFunc(l.replies, func(_ question, r *reply) bool { return !r.serves(time.Now()) })
+	}
+	replies := make([]*reply, 0, n)
+	for _, q := range now {
+		replies = append(replies, l.replies[q])
+	}
+	return now, replies, l.machine
 }
 
 // askMachine asks for everything at once by one script. Each question is a line of the answer, which is written at once.

@@ -292,6 +292,9 @@ func TestBadInput(t *testing.T) {
 		"tcp": {"the gateway takes none", "False NoPassThrough", "set nginx.passThrough", func(r *v1alpha1.Route) {
 			r.Spec.TCP = &v1alpha1.RouteTCP{}
 		}},
+		"wrong answerer": {"it answers no names", "False WrongService", "HostService/traefik is no dnsmasq", func(r *v1alpha1.Route) {
+			r.Spec.DNSRefs = []v1alpha1.LocalReference{{Name: "traefik"}}
+		}},
 		"wrong gateway": {"it is no nginx", "False WrongService", "HostService/traefik is no nginx", func(r *v1alpha1.Route) {
 			r.Spec.GatewayRef.Name = "traefik"
 		}},

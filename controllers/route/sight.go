@@ -119,8 +119,9 @@ func (k *Kind) beginLook(name types.NamespacedName, o scene, now time.Time) *loo
 func (k *Kind) endLook(name types.NamespacedName, l *looking, o scene, now time.Time) {
 	seen, err := k.look(k.probes.life, o)
 	wake := false
-	k.memory.change(name, func(known *remembered) {
-		if l.err = err; known.looking != l { // of a version that is not served any more
+	l.err = err
+	k.memory.update(name, func(known *remembered) {
+		if known.looking != l { // of a version that is not served any more
 			return
 		}
 		wake = l.left

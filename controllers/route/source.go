@@ -92,3 +92,17 @@ func rootsOf(ctx context.Context, from *reader, name, field string) (string, err
 	}
 	return s.Status.StepCA.CABundle, nil
 }
+
+// answerers says which of the dnsRefs cannot answer a name. One that is not there yet may come.
+func answerers(ctx context.Context, r *v1alpha1.Route, from *reader) error {
+	for _, d := range r.Spec.DNSRefs {
+		s, found, err := from.service(ctx, d.Name)
+		if err != nil {
+			return err
+		}
+		if found && s.Spec.Dnsmasq == nil {
+			return reconcile.Stall(WrongServiceReason, fmt.Errorf("dnsRefs: HostService/%s is no dnsmasq: name one that is", d.Name))
+		}
+	}
+	return nil
+}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,34 +30,35 @@ func (k *Kind) lookForStrays(ctx context.Context, r *v1alpha1.Route, from *reade
 	}
 	all := true
 	for i := range list.Items {
-		s := &list.Items[i]
-		options, ok := otherFolder(r, s)
-		if !ok {
-			continue
-		}
-		if !meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ServingCondition) {
-			all = false
-			continue
-		}
-		other, err := k.sideOf(ctx, r, from, s.Name, options)
-		if errors.Is(err, errGone) {
-			continue
-		}
-		var there *present
-		if err == nil {
-			there, err = k.folders.look(ctx, other, seen.now)
-		}
-		if err != nil || len(there.byPrefix[other.prefix]) > 0 {
-			all = false
-		}
-		if err == nil && len(there.byPrefix[other.prefix]) > 0 {
-			seen.strays = append(seen.strays, other)
+		if options, ok := otherFolder(r, &list.Items[i]); ok {
+			stray, known := k.strayAt(ctx, r, from, &list.Items[i], options, seen.now)
+			if all = all && known && stray == nil; stray != nil {
+				seen.strays = append(seen.strays, stray)
+			}
 		}
 	}
 	if all {
 		k.memory.change(nameOf(r), func(known *remembered) { known.swept = names })
 	}
 	return nil
+}
+
+// strayAt is a side if files of the Route are left there; known says whether that could be found out.
+func (k *Kind) strayAt(ctx context.Context, r *v1alpha1.Route, from *reader, s *v1alpha1.HostService,
+	options func(*v1alpha1.HostService) machine.FolderOptions, now time.Time,
+) (stray *side, known bool) {
+	if !meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ServingCondition) {
+		return nil, false
+	}
+	other, err := k.sideOf(ctx, r, from, s.Name, options)
+	if err != nil {
+		return nil, errors.Is(err, errGone)
+	}
+	there, err := k.folders.look(ctx, other, now)
+	if err != nil || len(there.byPrefix[other.prefix]) == 0 {
+		return nil, err == nil
+	}
+	return other, true
 }
 
 // otherFolder is where a service that the Route does not name would have files of it.

@@ -18,21 +18,34 @@
 package nginx
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"regexp"
-	"strconv"
+	"time"
 )
 
 // Config is what one nginx serves.
 type Config struct {
-	// About is the first line of the file, such as "HostService home/nginx". Printable ASCII.
+	// About is the first line of the files, such as "HostService home/nginx". Printable ASCII.
 	About string
 	// HTTPPort sends to HTTPSPort, where TLS ends. Both are needed, and differ.
 	HTTPPort, HTTPSPort int
-	// Servers are what is answered. A name of none of them gets no answer on HTTPPort, and no handshake on HTTPSPort.
+	// Folder is where the files lie that are not read by themselves, and routes/ in it those of the Routes: see Folder and
+	// RouteFiles.
+	Folder string
+	// Servers show a certificate for their names. Another name gets no handshake. What is asked over a connection, and over
+	// HTTP, is answered for the hosts of Routes alone: all else is hung up on.
 	Servers []Server
+	// Upstreams are the routers that Routes may name. A Route of another one is answered with 502.
+	Upstreams []Upstream
+	// Inside are the networks that may come to Routes that are Internal.
+	Inside []string
+	// Proxy says how requests are passed on.
+	Proxy Proxy
+	// Headers are added to the answers of Routes that do not have them.
+	Headers Headers
+	// PassThrough lets TCP Routes in; nil: not. It needs nginx's stream module, and two more ports on loopback: see its Ports.
+	PassThrough *PassThrough
 }
 
 // Server is a set of names with their certificate.
@@ -43,6 +56,43 @@ type Server struct {
 	Names []string
 	// Certificate and Key are paths of files in PEM: the chain, the leaf first, and its private key.
 	Certificate, Key string
+}
+
+// Upstream is a router of Routes.
+type Upstream struct {
+	// Router is the name of its HostService.
+	Router string
+	// Address is an IP address.
+	Address string
+	// WebPort takes HTTP, SecurePort the TLS of TCP Routes behind a header of the PROXY protocol.
+	WebPort, SecurePort int
+}
+
+// Proxy says how requests are passed on.
+type Proxy struct {
+	// MaxBodyMiB of a request; 0: any.
+	MaxBodyMiB int
+	// ConnectTimeout to the router, and IdleTimeout between two bytes of a request, an answer or a websocket, at least a
+	// millisecond each.
+	ConnectTimeout, IdleTimeout time.Duration
+	// Buffering keeps a request and its answer until they are whole; else everything streams.
+	Buffering bool
+}
+
+// Headers are headers by which browsers take care.
+type Headers struct {
+	// HSTS is how long browsers come by HTTPS alone; nil: not sent.
+	HSTS *time.Duration
+	// Nosniff sends X-Content-Type-Options.
+	Nosniff bool
+	// FrameOptions and ReferrerPolicy are words; empty: not sent.
+	FrameOptions, ReferrerPolicy string
+}
+
+// PassThrough lets TCP Routes in.
+type PassThrough struct {
+	// IdleTimeout of a connection in which nothing is said, at least a millisecond.
+	IdleTimeout time.Duration
 }
 
 // FieldError is a value that cannot be written.
@@ -60,6 +110,7 @@ func (e *FieldError) Error() string { return fmt.Sprintf("%s %.64q %s", e.Field,
 var (
 	label       = `[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?`
 	namePattern = regexp.MustCompile(`^(\*\.)?` + label + `(\.` + label + `)*$`)
+	wordPattern = regexp.MustCompile(`^[A-Za-z-]*$`)
 	pathPattern = regexp.MustCompile(`^(/[-A-Za-z0-9._]+)+$`)
 	linePattern = regexp.MustCompile(`^[ -~]*$`)
 )
@@ -77,53 +128,3 @@ func isPath(file string) bool { return pathPattern.MatchString(file) && path.Cle
 
 // IsName says whether a server can have a name: a host name in lower case whose first label may be *.
 func IsName(name string) bool { return len(name) <= maxName && namePattern.MatchString(name) }
-
-// check returns everything that is wrong with a configuration: a *FieldError for each value.
-func (c Config) check() error {
-	var errs []error
-	refuse := func(field, value, why string) { errs = append(errs, &FieldError{field, value, why}) }
-	if !linePattern.MatchString(c.About) {
-		refuse("about", c.About, "must be printable ASCII")
-	}
-	for i, port := range []int{c.HTTPPort, c.HTTPSPort} {
-		if port < 1 || port > 65535 {
-			refuse([]string{"httpPort", "httpsPort"}[i], strconv.Itoa(port), "must be from 1 to 65535")
-		}
-	}
-	if c.HTTPPort == c.HTTPSPort {
-		refuse("httpsPort", strconv.Itoa(c.HTTPSPort), "must be another port than httpPort")
-	}
-	served := map[string]string{}
-	for _, s := range c.Servers {
-		errs = append(errs, s.check())
-		for i, name := range s.Names {
-			if other, twice := served[name]; twice {
-				refuse(fmt.Sprintf("%s.names[%d]", s.Source, i), name, "is served by "+other+" too")
-			}
-			served[name] = s.Source
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (s Server) check() error {
-	var errs []error
-	refuse := func(field, value, why string) { errs = append(errs, &FieldError{field, value, why}) }
-	if !linePattern.MatchString(s.Source) {
-		refuse("source", s.Source, "must be printable ASCII")
-	}
-	if len(s.Names) == 0 {
-		refuse(s.Source+".names", "", "must not be empty")
-	}
-	for i, name := range s.Names {
-		if !IsName(name) {
-			refuse(fmt.Sprintf("%s.names[%d]", s.Source, i), name, nameWords)
-		}
-	}
-	for i, file := range []string{s.Certificate, s.Key} {
-		if !isPath(file) {
-			refuse(s.Source+[]string{".certificate", ".key"}[i], file, pathWords)
-		}
-	}
-	return errors.Join(errs...)
-}

@@ -44,16 +44,40 @@ func (c Config) Conflicts(files map[string]string) []Conflict {
 	}
 	var found []Conflict
 	w := &walker{files: files, left: maxFiles, see: func(d *directive) {
-		if d.name() == bucketSize && c.wide() && !d.isBlock {
-			found = append(found, Conflict{
-				Path: d.file, Line: d.first, Text: d.String(), Why: fmt.Sprintf("is set, and a declared name needs %d", wideBucket), First: d.first, Last: d.last,
-			})
+		if d.name() == bucketSize && !d.isBlock {
+			found = append(found, inTheWay(d, "is set by the service too, and may be set once"))
 		}
 	}}
 	for _, server := range w.servers() {
 		found = append(found, c.against(server, own, files)...)
 	}
-	return distinct(found)
+	return distinct(append(found, c.streams(files)...))
+}
+
+// inTheWay is a directive that is taken out whole.
+func inTheWay(d *directive, why string) Conflict {
+	return Conflict{Path: d.file, Line: d.first, Text: d.String(), Why: why, First: d.first, Last: d.last}
+}
+
+// streams finds what is passed on without HTTP, and is in the way: nginx takes one block of it alone, and one receiver of a
+// port.
+func (c Config) streams(files map[string]string) []Conflict {
+	var found []Conflict
+	w := &walker{files: files, left: maxFiles, see: func(*directive) {}}
+	for _, block := range w.blocks("stream") {
+		if c.PassThrough != nil {
+			found = append(found, inTheWay(block, "is there already: nginx takes one, and passThrough is it"))
+			continue
+		}
+		for _, server := range w.within(block, "server") {
+			for _, l := range listens(server) {
+				if port := c.port(l); port != 0 && l.at != server && !loopback(l.host) {
+					found = append(found, inTheWay(server, fmt.Sprintf("receives on port %d in the place of the service", port)))
+				}
+			}
+		}
+	}
+	return found
 }
 
 // distinct drops what is found twice, as in a file that several servers include.

@@ -235,14 +235,45 @@ func TestEndlessIncludes(t *testing.T) {
 }
 
 func TestBucketSizeOfOthers(t *testing.T) {
-	config := site()
-	files := map[string]string{MainFile: "http {\n\tserver_names_hash_bucket_size 64;\n}\n"}
-	if found := config.Conflicts(files); len(found) > 0 {
-		t.Errorf("short names need nothing: %v", found)
-	}
-	config.Servers[0].Names = []string{strings.Repeat("a", 60) + ".lan"}
-	found := config.Conflicts(files)
-	if len(found) != 1 || found[0].String() != MainFile+" line 2 (server_names_hash_bucket_size 64;) is set, and a declared name needs 512" {
+	found := site().Conflicts(map[string]string{MainFile: "http {\n\tserver_names_hash_bucket_size 64;\n}\n"})
+	if len(found) != 1 || found[0].String() != MainFile+" line 2 (server_names_hash_bucket_size 64;) is set by the service too, and may be set once" {
 		t.Errorf("found %v", found)
+	}
+}
+
+func TestStreamsOfOthers(t *testing.T) {
+	const main = "include streams.conf;\nhttp {\n}\n"
+	for name, c := range map[string]struct {
+		reason string
+		config Config
+		file   string
+		want   []string
+	}{
+		"beside": {
+			"another port is in nobody's way", site(), "stream {\n\tserver { listen 5432; }\n\tserver { listen 127.0.0.1:443; }\n\tserver { listen 443 udp; }\n}\n", nil,
+		},
+		"the same port": {
+			"one of the two would not receive", site(), "stream {\n\tserver {\n\t\tlisten 443;\n\t}\n}\n",
+			[]string{"/etc/nginx/streams.conf line 2 (server {) receives on port 443 in the place of the service; 2-4"},
+		},
+		"a second block": {
+			"nginx takes one alone", everything(), "stream {\n\tserver { listen 5432; }\n}\n",
+			[]string{"/etc/nginx/streams.conf line 1 (stream {) is there already: nginx takes one, and passThrough is it; 1-3"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := map[string]string{MainFile: main, "/etc/nginx/streams.conf": c.file}
+			var got []string
+			found := c.config.Conflicts(files)
+			for _, f := range found {
+				got = append(got, fmt.Sprintf("%s; %d-%d", f, f.First, f.Last))
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+			if again := c.config.Conflicts(takeOut(files, found)); len(again) > 0 {
+				t.Errorf("%s: what is left is in the way: %v", c.reason, again)
+			}
+		})
 	}
 }

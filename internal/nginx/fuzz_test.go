@@ -6,7 +6,8 @@ package nginx
 import (
 	"fmt"
 	"io"
-	"strconv"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,79 +15,123 @@ import (
 	crossplane "github.com/nginxinc/nginx-go-crossplane"
 )
 
-// FuzzRender declares values of all sorts. What is refused is refused; what is rendered reads as exactly what was
-// declared, with not a directive more.
+// FuzzRender declares values of all sorts. What is refused is refused; what is rendered has exactly the directives of one
+// without anything odd in it, each with as many words, and the values as the words that they were declared as.
 func FuzzRender(f *testing.F) {
-	for _, seed := range []string{"a.lan", "*.lan", "x;\nload_module y", `a"b`, "a{", "}", "$host", "a b", "a#b", "~^x", ".lan", "A", "ä", "\x00", "", "/etc/x.crt", "/a;b"} {
-		f.Add(seed, "b.lan", "/etc/x.crt", "HostService home/nginx", "servers[a]", 80, 443)
-		f.Add("a.lan", seed, seed, seed, seed, 8080, 8443)
+	for _, seed := range []string{"a.lan", "*.lan", "x;\nload_module y", `a"b`, "a{", "}", "$host", "a b", "a#b", "~^x", ".lan", "A", "ä", "\x00", "", "/etc/x.crt", "/a;b", "10.0.0.0/8", "::1"} {
+		f.Add(seed, "/etc/x.crt", "HostService home/nginx", "servers[a]", "10.0.0.0/8", "traefik", "10.0.0.12", "DENY", 80, 443)
+		f.Add("a.lan", seed, seed, seed, seed, seed, seed, seed, 8080, 8443)
 	}
-	f.Fuzz(func(t *testing.T, name, other, file, about, source string, http, https int) {
-		c := Config{About: about, HTTPPort: http, HTTPSPort: https, Servers: []Server{
-			{Source: source, Names: []string{name, other}, Certificate: file, Key: file},
-			{Source: "servers[z]", Names: []string{"z." + strings.TrimPrefix(other, "*.")}, Certificate: file, Key: file},
-		}}
-		for range 3 {
-			text, err := c.Render()
-			if err == nil {
-				if diff := cmp.Diff(declared(c), read(t, string(text))); diff != "" {
-					t.Fatalf("what is read is not what was declared (-declared +read):\n%s", diff)
-				}
-				if found := c.Conflicts(map[string]string{MainFile: "http {\n" + string(text) + "}"}); len(found) < 4+2*len(c.Servers) {
-					t.Fatalf("its own file in somebody else's hands is in the way with %v alone", found)
-				}
+	f.Fuzz(func(t *testing.T, name, file, about, source, network, router, address, word string, http, https int) {
+		odd, plain := everything(), everything()
+		odd.About, odd.Folder, odd.HTTPPort, odd.HTTPSPort = about, file, http, https
+		odd.Servers[1] = Server{Source: source, Names: []string{name}, Certificate: file, Key: file}
+		odd.Inside[0], odd.Upstreams[1].Router, odd.Upstreams[1].Address, odd.Headers.FrameOptions = network, router, address, word
+		plain.Headers.FrameOptions = word // an empty one is not sent
+		got, err := odd.Render()
+		if err != nil {
+			return
+		}
+		want, err := plain.Render()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pair := range [][2][]byte{{want.Main, got.Main}, {want.Server, got.Server}, {want.Stream, got.Stream}} {
+			if diff := cmp.Diff(shape(t, pair[0]), shape(t, pair[1])); diff != "" {
+				t.Fatalf("there are other directives (-want +got):\n%s", diff)
 			}
-			c.Servers = c.Servers[:max(0, len(c.Servers)-1)]
+		}
+		words := wordsOf(t, got.Main)
+		for _, value := range []string{name, file, netip.MustParsePrefix(network).Masked().String(), upstream(router)} {
+			if !slices.Contains(words, value) {
+				t.Fatalf("%q is not a word of\n%s", value, got.Main)
+			}
+		}
+		if found := odd.Conflicts(map[string]string{MainFile: "http {\n" + string(got.Main) + "}"}); len(found) < 3 {
+			t.Fatalf("its own file in somebody else's hands is in the way with %v alone", found)
 		}
 	})
 }
 
-// declared are the directives that a configuration asks for, in order.
-func declared(c Config) []string {
-	var want []string
-	if c.wide() {
-		want = append(want, "server_names_hash_bucket_size 512")
+// FuzzRouteFiles declares hosts and routers of all sorts: each host that is taken is one entry of a map.
+func FuzzRouteFiles(f *testing.F) {
+	for _, seed := range []string{"a.lan", "*.lan", "default", "include", "\\default", "x y", "x;y z", `"`, "~.*", "a`b", "a\nb", strings.Repeat("a", 63) + ".lan"} {
+		f.Add(seed, "b.lan", "traefik", "Route home/x", "0123456789ab-x", true, false)
+		f.Add("a.lan", seed, seed, seed, seed, false, true)
 	}
-	listens := func(flags string) []string {
-		return []string{"server", "> listen " + flags, "> listen [::]:" + flags}
-	}
-	http, https := strconv.Itoa(c.HTTPPort), strconv.Itoa(c.HTTPSPort)
-	want = append(want, append(listens(http+" default_server"), "> server_name _", "> return 444")...)
-	want = append(want, append(listens(https+" ssl http2 default_server"), "> server_name _", "> ssl_protocols TLSv1.2 TLSv1.3", "> ssl_reject_handshake on", "> return 421")...)
-	to := "https://$host"
-	if c.HTTPSPort != 443 {
-		to += ":" + https
-	}
-	for _, s := range c.Servers {
-		names := "> server_name " + strings.Join(s.Names, " ")
-		want = append(want, append(listens(http), names, "> return 308 "+to+"$request_uri")...)
-		want = append(want, append(listens(https+" ssl http2"), names, "> ssl_protocols TLSv1.2 TLSv1.3", "> ssl_certificate "+s.Certificate,
-			"> ssl_certificate_key "+s.Key, "> return 404")...)
-	}
-	return want
+	f.Fuzz(func(t *testing.T, host, other, router, about, prefix string, internal, shared bool) {
+		r := RouteEntry{About: about, Hosts: []string{host, other}, Router: router, Internal: internal}
+		if shared {
+			r.Shared = r.Hosts
+		}
+		files, err := RouteFiles(routesAt, prefix, r)
+		if err != nil {
+			return
+		}
+		if len(files) != 1 || strings.Contains(prefix, "/") {
+			t.Fatalf("there are %d files for %q", len(files), prefix)
+		}
+		for _, content := range files {
+			entries := shape(t, slices.Concat([]byte("map $host $x {\n"), content, []byte("}\n")))
+			if diff := cmp.Diff([]string{"map 2", "> 1", "> 1"}, entries); diff != "" {
+				t.Fatalf("these are not two entries (-want +got):\n%s", diff)
+			}
+		}
+	})
 }
 
-// read takes a file apart with a parser that knows nginx's directives, and where each may stand.
-func read(t *testing.T, text string) []string {
+// shape is the directives of a text with the number of their words, those of blocks behind them; what stands in a map or
+// geo has no name of its own.
+func shape(t *testing.T, text []byte) []string {
 	t.Helper()
-	payload, err := crossplane.Parse("nginx.conf", &crossplane.ParseOptions{
-		SingleFile: true, StopParsingOnError: true, ErrorOnUnknownDirectives: true, DirectiveSources: []crossplane.MatchFunc{crossplane.MatchOss126},
-		Open: func(string) (io.ReadCloser, error) {
-			return io.NopCloser(strings.NewReader("events {}\nhttp {\n" + text + "}\n")), nil
-		},
-	})
-	if err != nil || len(payload.Config) != 1 || len(payload.Config[0].Parsed) != 2 {
-		t.Fatalf("it cannot be read: %v in\n%s", err, text)
-	}
-	var facts []string
-	for _, d := range payload.Config[0].Parsed[1].Block {
-		facts = append(facts, strings.TrimSpace(d.Directive+" "+strings.Join(d.Args, " ")))
-		for _, inner := range d.Block {
-			facts = append(facts, fmt.Sprintf("> %s %s", inner.Directive, strings.Join(inner.Args, " ")))
-			if len(inner.Block) > 0 {
-				t.Fatalf("%s has a block", inner.Directive)
+	var lines []string
+	var walk func(list []*directive, indent, within string)
+	walk = func(list []*directive, indent, within string) {
+		for _, d := range list {
+			name := d.name() + " "
+			if within == "map" || within == "geo" {
+				name = ""
 			}
+			lines = append(lines, fmt.Sprintf("%s%s%d", indent, name, len(d.words)-1))
+			walk(d.block, indent+"> ", d.name())
 		}
 	}
-	return facts
+	walk(parse("x.conf", string(text)), "", "")
+	return lines
+}
+
+// wordsOf are all words of a text, in no directive in particular.
+func wordsOf(t *testing.T, text []byte) []string {
+	t.Helper()
+	var words []string
+	var walk func(list []*directive)
+	walk = func(list []*directive) {
+		for _, d := range list {
+			words = append(words, d.words...)
+			for _, word := range d.words {
+				words = append(words, strings.TrimSuffix(word, "/"+serverFile))
+			}
+			walk(d.block)
+		}
+	}
+	walk(parse("x.conf", string(text)))
+	return words
+}
+
+// TestReadable reads the files with a parser that knows nginx's directives, and where each may stand.
+func TestReadable(t *testing.T) {
+	for name, config := range map[string]Config{"site": site(), "everything": everything()} {
+		files, err := config.Render()
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := fmt.Sprintf("%s\nevents {}\nhttp {\n%s\nserver {\n%s\n}\n}\n", files.Stream, files.Main, files.Server)
+		_, err = crossplane.Parse("nginx.conf", &crossplane.ParseOptions{
+			SingleFile: true, StopParsingOnError: true, ErrorOnUnknownDirectives: true, DirectiveSources: []crossplane.MatchFunc{crossplane.MatchOss126},
+			Open: func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(whole)), nil },
+		})
+		if err != nil {
+			t.Errorf("%s cannot be read: %v", name, err)
+		}
+	}
 }

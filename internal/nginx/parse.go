@@ -111,19 +111,34 @@ func (w *walker) visit(list []*directive, depth int, step func(*directive)) {
 // servers are the servers of HTTP, each with all that is in it.
 func (w *walker) servers() []*directive {
 	var found []*directive
-	server := func(d *directive) {
-		if d.name() != "server" || !d.isBlock {
+	for _, block := range w.blocks("http") {
+		found = append(found, w.within(block, "server")...)
+	}
+	return found
+}
+
+// blocks are those of a name outside of all others.
+func (w *walker) blocks(name string) []*directive {
+	var found []*directive
+	w.visit(parse(MainFile, w.files[MainFile]), 0, func(d *directive) {
+		if d.name() == name && d.isBlock {
+			found = append(found, d)
+		}
+	})
+	return found
+}
+
+// within are the blocks of a name in another one, each with all that is in it.
+func (w *walker) within(block *directive, name string) []*directive {
+	var found []*directive
+	w.visit(block.block, 0, func(d *directive) {
+		if d.name() != name || !d.isBlock {
 			return
 		}
 		whole := *d
 		whole.block = nil
 		w.visit(d.block, 0, func(d *directive) { whole.block = append(whole.block, d) })
 		found = append(found, &whole)
-	}
-	w.visit(parse(MainFile, w.files[MainFile]), 0, func(d *directive) {
-		if d.name() == "http" && d.isBlock {
-			w.visit(d.block, 0, server)
-		}
 	})
 	return found
 }

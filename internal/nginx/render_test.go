@@ -5,118 +5,122 @@ package nginx
 
 import (
 	"errors"
+	"flag"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// site is a configuration with two servers.
+// site is a configuration with two servers and a router.
 func site() Config {
 	return Config{
-		About: "HostService home/nginx", HTTPPort: 80, HTTPSPort: 443,
+		About: "HostService home/nginx", HTTPPort: 80, HTTPSPort: 443, Folder: Folder("nginx"),
 		Servers: []Server{
 			{Source: "servers[site]", Names: []string{"phoenix.lan", "*.phoenix.lan"}, Certificate: "/etc/nginx/phoenix/nginx/site.crt", Key: "/etc/nginx/phoenix/nginx/site.key"},
 			{Source: "servers[shop]", Names: []string{"shop.example.org"}, Certificate: "/etc/nginx/phoenix/nginx/shop.crt", Key: "/etc/nginx/phoenix/nginx/shop.key"},
 		},
+		Upstreams: []Upstream{{Router: "traefik", Address: "10.0.0.12", WebPort: 80, SecurePort: 443}, {Router: "spare", Address: "fd00::12", WebPort: 8080, SecurePort: 8443}},
+		Inside:    []string{"10.0.0.0/8", "fc00::/7"},
+		Proxy:     Proxy{ConnectTimeout: 5 * time.Second, IdleTimeout: time.Hour},
 	}
 }
 
-// Real nginx 1.22 accepted this file and answered as the package's comment says.
-const wantSite = `# HostService home/nginx
-# Made by Phoenix: what is changed here by hand is put back.
-
-# Names that are not declared get no answer, and no handshake.
-server {
-	listen 80 default_server; # httpPort
-	listen [::]:80 default_server; # httpPort
-	server_name _;
-	return 444;
-}
-server {
-	listen 443 ssl http2 default_server; # httpsPort
-	listen [::]:443 ssl http2 default_server; # httpsPort
-	server_name _;
-	ssl_protocols TLSv1.2 TLSv1.3;
-	ssl_reject_handshake on;
-	return 421;
+// everything is a configuration in which all is set.
+func everything() Config {
+	c := site()
+	hsts := 24 * time.Hour
+	c.HTTPPort, c.HTTPSPort = 8080, 8443
+	c.Proxy = Proxy{MaxBodyMiB: 64, ConnectTimeout: 1500 * time.Millisecond, IdleTimeout: time.Minute, Buffering: true}
+	c.Headers = Headers{HSTS: &hsts, Nosniff: true, FrameOptions: "DENY", ReferrerPolicy: "no-referrer"}
+	c.PassThrough = &PassThrough{IdleTimeout: 10 * time.Minute}
+	return c
 }
 
-# servers[site]
-server {
-	listen 80; # httpPort
-	listen [::]:80; # httpPort
-	server_name phoenix.lan *.phoenix.lan; # servers[site].names
-	return 308 https://$host$request_uri;
-}
-server {
-	listen 443 ssl http2; # httpsPort
-	listen [::]:443 ssl http2; # httpsPort
-	server_name phoenix.lan *.phoenix.lan; # servers[site].names
-	ssl_protocols TLSv1.2 TLSv1.3;
-	ssl_certificate /etc/nginx/phoenix/nginx/site.crt; # servers[site]
-	ssl_certificate_key /etc/nginx/phoenix/nginx/site.key; # servers[site]
-	return 404;
-}
-
-# servers[shop]
-server {
-	listen 80; # httpPort
-	listen [::]:80; # httpPort
-	server_name shop.example.org; # servers[shop].names
-	return 308 https://$host$request_uri;
-}
-server {
-	listen 443 ssl http2; # httpsPort
-	listen [::]:443 ssl http2; # httpsPort
-	server_name shop.example.org; # servers[shop].names
-	ssl_protocols TLSv1.2 TLSv1.3;
-	ssl_certificate /etc/nginx/phoenix/nginx/shop.crt; # servers[shop]
-	ssl_certificate_key /etc/nginx/phoenix/nginx/shop.key; # servers[shop]
-	return 404;
-}
-`
-
-func TestRender(t *testing.T) {
-	got, err := site().Render()
+// golden compares with a file of testdata, which a real nginx 1.22 accepted, and by which it answered as the package's
+// comment says. With -update it writes the file.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	at := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(at, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(wantSite, string(got)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestRender(t *testing.T) {
+	for name, config := range map[string]Config{"site": site(), "everything": everything()} {
+		t.Run(name, func(t *testing.T) {
+			files, err := config.Render()
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".main.conf", files.Main)
+			golden(t, name+".server.conf", files.Server)
+			if (files.Stream != nil) != (config.PassThrough != nil) {
+				t.Errorf("there is a file for streams: %t", files.Stream != nil)
+			}
+			if files.Stream != nil {
+				golden(t, name+".stream.conf", files.Stream)
+			}
+		})
 	}
 }
 
 func TestRenderOtherwise(t *testing.T) {
-	long := strings.Repeat("a", 43) + ".lan"
 	for name, c := range map[string]struct {
 		reason   string
 		change   func(*Config)
 		has, not string
 	}{
 		"nobody": {
-			"without a server, everybody is refused", func(c *Config) { c.Servers = nil }, "return 444;", "ssl_certificate",
+			"without a server, everybody is refused", func(c *Config) { c.Servers = nil }, "ssl_reject_handshake on;", "ssl_certificate",
 		},
 		"another port": {
 			"the browser is sent to where TLS ends", func(c *Config) { c.HTTPSPort = 8443 }, "return 308 https://$host:8443$request_uri;", "listen 443",
 		},
-		"a long name": {
-			"nginx refuses a name of 47 characters with what it has by itself", func(c *Config) { c.Servers[0].Names = []string{long} },
-			"server_names_hash_bucket_size 512;\n", "phoenix.lan;",
+		"no router": {
+			"there is nobody to pass anything on to", func(c *Config) { c.Upstreams = nil }, "return 444;", "upstream",
 		},
-		"just not too long": {
-			"46 are no trouble, and somebody else may have set the size", func(c *Config) { c.Servers[0].Names = []string{long[1:]} },
-			long[1:] + ";", "server_names_hash_bucket_size",
+		"a router with a long name": {
+			"it is cut, and told apart", func(c *Config) { c.Upstreams[0].Router = strings.Repeat("a", 120) }, "upstream phoenix-" + strings.Repeat("a", 100) + "-", strings.Repeat("a", 101) + " {",
+		},
+		"nobody inside": {
+			"Routes that are Internal are for nobody", func(c *Config) { c.Inside = nil }, "geo $phoenix_inside {\n\tdefault 0;\n}\n", "internalNetworks",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := site()
 			c.change(&config)
-			got, err := config.Render()
-			if err != nil || !strings.Contains(string(got), c.has) || strings.Contains(string(got), c.not) {
+			files, err := config.Render()
+			got := string(files.Main)
+			if err != nil || !strings.Contains(got, c.has) || strings.Contains(got, c.not) {
 				t.Errorf("%s: want %q and no %q (%v) in\n%s", c.reason, c.has, c.not, err, got)
 			}
 		})
+	}
+}
+
+// TestPorts: those of loopback are ports, and none of the others.
+func TestPorts(t *testing.T) {
+	for _, c := range []struct{ https, inner, through int }{{443, 10443, 20443}, {45535, 55535, 65535}, {45536, 35536, 25536}, {65535, 55535, 45535}} {
+		inner, through := Config{HTTPSPort: c.https}.Ports()
+		if inner != c.inner || through != c.through {
+			t.Errorf("with %d they are %d and %d, want %d and %d", c.https, inner, through, c.inner, c.through)
+		}
 	}
 }
 
@@ -138,6 +142,19 @@ func TestRefused(t *testing.T) {
 		"too long":     {"DNS has none", func(c *Config) { c.Servers[0].Names[0] = strings.Repeat("a.", 127) + "b" }, `servers[site].names[0] "` + strings.Repeat("a.", 32) + `" must be a host name in lower case, for example www.phoenix.lan or *.phoenix.lan`},
 		"twice":        {"one would never answer", func(c *Config) { c.Servers[1].Names[0] = "phoenix.lan" }, `servers[shop].names[0] "phoenix.lan" is served by servers[site] too`},
 		"path":         {"it would be two words", func(c *Config) { c.Servers[0].Key = "/a b" }, `servers[site].key "/a b" must be absolute, without '.' and '..', of letters, digits and - . _`},
+		"folder":       {"it would be two words", func(c *Config) { c.Folder = "/a b" }, `folder "/a b" must be absolute, without '.' and '..', of letters, digits and - . _`},
+		"network":      {"it would be two words", func(c *Config) { c.Inside[1] = "10.0.0.0/8 1; x" }, `internalNetworks[1] "10.0.0.0/8 1; x" must be a network, for example 10.0.0.0/24`},
+		"router":       {"it would be another block", func(c *Config) { c.Upstreams[0].Router = "a {" }, `router "a {" must be the name of an object`},
+		"router twice": {"nginx refuses the second", func(c *Config) { c.Upstreams[1].Router = "traefik" }, `router "traefik" must not be there twice`},
+		"address":      {"it would have to be asked for", func(c *Config) { c.Upstreams[0].Address = "traefik.lan" }, `HostService/traefik address "traefik.lan" must be an IP address`},
+		"web port":     {"there is none", func(c *Config) { c.Upstreams[0].WebPort = 0 }, `HostService/traefik webPort "0" must be from 1 to 65535`},
+		"secure port":  {"there is none", func(c *Config) { c.Upstreams[0].SecurePort = -1 }, `HostService/traefik webSecurePort "-1" must be from 1 to 65535`},
+		"no timeout":   {"0 is none for nginx", func(c *Config) { c.Proxy.IdleTimeout = 0 }, `proxy.idleTimeout "0s" must be at least 1ms`},
+		"no patience":  {"0 is none for nginx", func(c *Config) { c.Proxy.ConnectTimeout = time.Microsecond }, `proxy.connectTimeout "1µs" must be at least 1ms`},
+		"body":         {"it would be larger than a number of nginx", func(c *Config) { c.Proxy.MaxBodyMiB = 1<<20 + 1 }, `proxy.maxBodySizeMiB "1048577" must be from 0 to 1048576`},
+		"no idle TCP":  {"0 is none for nginx", func(c *Config) { c.PassThrough = &PassThrough{} }, `passThrough.idleTimeout "0s" must be at least 1ms`},
+		"frame":        {"it would end the value", func(c *Config) { c.Headers.FrameOptions = "DENY; x" }, `securityHeaders.frameOptions "DENY; x" must be a word`},
+		"referrer":     {"it would be a variable", func(c *Config) { c.Headers.ReferrerPolicy = "$host" }, `securityHeaders.referrerPolicy "$host" must be a word`},
 		"upwards":      {"it would lead elsewhere", func(c *Config) { c.Servers[0].Certificate = "/a/../b" }, `servers[site].certificate "/a/../b" must be absolute, without '.' and '..', of letters, digits and - . _`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -145,8 +162,8 @@ func TestRefused(t *testing.T) {
 			c.change(&config)
 			got, err := config.Render()
 			var field *FieldError
-			if got != nil || !errors.As(err, &field) {
-				t.Fatalf("%s: %v, %q; want a field that is named", c.reason, err, got)
+			if got.Main != nil || !errors.As(err, &field) {
+				t.Fatalf("%s: %v, %q; want a field that is named", c.reason, err, got.Main)
 			}
 			if fields := strings.Split(err.Error(), "\n"); c.want != err.Error() && fields[0] != c.want {
 				t.Errorf("%s:\n%s\nwant\n%s", c.reason, err, c.want)

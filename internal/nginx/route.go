@@ -82,7 +82,7 @@ func upstream(router string) string { return "phoenix-" + short(router) }
 
 var (
 	prefixPattern  = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._]*$`)
-	servicePattern = regexp.MustCompile(`^` + label + `(\.` + label + `)*$`)
+	servicePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 )
 
 // RouteFiles renders the files of one Route by their names, for the folder of its gateway: see RoutesFolder. All of their

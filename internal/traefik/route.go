@@ -16,6 +16,7 @@
 //   - PathPrefix compares letters: /api fits /apix too.
 //   - redirectRegex sees http:// where TLS ended before it.
 //   - Each router has middlewares of its own: a rate limit counts apart for paths that have different priorities.
+//   - From its first moment until it has read its folder, 0.1 to 0.4 s, it answers 404 to everybody, and so does its API.
 //   - A server of weight 0 gets nothing; of servers whose status is not asked for, none is ever down.
 package traefik
 

@@ -35,8 +35,8 @@ type Static struct {
 	Folder string
 }
 
-// GraceTimeout is how long a Traefik that stops waits for the requests that are under way, in seconds. Those that come
-// meanwhile wait for the next Traefik, if somebody else holds its sockets.
+// GraceTimeout is how long a Traefik that stops waits for the requests that are under way, in seconds. It takes no others
+// meanwhile.
 const GraceTimeout = 5
 
 var pathOfFolder = regexp.MustCompile(`^(/[-A-Za-z0-9._]+)+$`)

@@ -130,7 +130,7 @@ func runWhich(sh *shell, p *Process) int {
 	exit := 0
 	for _, name := range p.Args[1:] {
 		switch {
-		case p.M.lookup(name) != nil && !strings.Contains(name, "/"):
+		case p.M.find(name) != nil && !strings.Contains(name, "/"):
 			p.Printf("%s\n", p.M.whereIs(name))
 		case interp.IsBuiltin(name):
 			p.Printf("%s\n", name)

@@ -93,6 +93,29 @@ func TestNginxTest(t *testing.T) {
 		{"an unknown protocol", "server { ssl_protocols TLSv9; }", `[emerg] invalid value "TLSv9" in /etc/nginx/conf.d/x.conf:1`},
 		{"a file that is not there", "include more.conf;", `[emerg] open() "/etc/nginx/more.conf" failed (2: No such file or directory) in /etc/nginx/conf.d/x.conf:1`},
 		{"files that are not there", "include more/*.conf;", ""},
+		{"a map", "map $host $x { hostnames; default 0; a.lan 1; *.b.lan 2; ~^c(?<rest>.*)$ $rest; \\include 3; include more/*.conf; }\nserver { listen 80; if ($x) { return 204; } }", ""},
+		{"a key twice", "map $host $x {\na.lan 1;\nA.lan 2; }", `[emerg] conflicting parameter "A.lan" in /etc/nginx/conf.d/x.conf:3`},
+		{"two defaults", "map $host $x { default 1; default 1; }", `[emerg] duplicate default map parameter in /etc/nginx/conf.d/x.conf:1`},
+		{"a long key", "map $host $x { " + strings.Repeat("a", 47) + " 1; }", `[emerg] could not build map_hash, you should increase map_hash_bucket_size: 64`},
+		{"a long key with room", "map_hash_bucket_size 128; map $host $x { " + strings.Repeat("a", 47) + " 1; }", ""},
+		{"room too late", "map $host $x { a 1; } map_hash_bucket_size 128;", `[emerg] "map_hash_bucket_size" directive is duplicate in /etc/nginx/conf.d/x.conf:1`},
+		{"a long expression", "map $host $x { ~^" + strings.Repeat("a", 60) + "$ 1; ~^" + strings.Repeat("a", 60) + "$ 1; }", ""},
+		{"a bad expression", "map $host $x { \"~(\" 1; }", `[emerg] pcre2_compile() failed: missing closing parenthesis in "~(" in /etc/nginx/conf.d/x.conf:1`},
+		{"a map to no variable", "map $host x { a 1; }", `[emerg] invalid variable name "x" in /etc/nginx/conf.d/x.conf:1`},
+		{"a map of nothing known", "map $frob $x { a 1; }", `[emerg] unknown "frob" variable`},
+		{"a map to nothing known", "map $host $x { a $frob; }", `[emerg] unknown "frob" variable`},
+		{"a file of a map that is not there", "map $host $x { include more; }", `[emerg] open() "/etc/nginx/more" failed (2: No such file or directory) in /etc/nginx/conf.d/x.conf:1`},
+		{"networks", "geo $x { default 0; 10.0.0.0/8 1; fc00::/7 1; 10.0.0.1 0; }", ""},
+		{"a network twice", "geo $x { 10.0.0.0/8 1; 10.0.0.0/8 0; }", `[warn] duplicate network "10.0.0.0/8", value: "0", old value: "1" in /etc/nginx/conf.d/x.conf:1`},
+		{"a network that is none", "geo $x { 10.0.0.0/33 1; }", `[emerg] invalid network "10.0.0.0/33" in /etc/nginx/conf.d/x.conf:1`},
+		{"an upstream twice", "upstream a { server 10.0.0.1; }\nupstream a { server 10.0.0.1; }", `[emerg] duplicate upstream "a" in /etc/nginx/conf.d/x.conf:2`},
+		{"an upstream without servers", "upstream a { }", `[emerg] no servers are inside upstream in /etc/nginx/conf.d/x.conf:1`},
+		{"a location twice", "server { location / { } location / { } }", `[emerg] duplicate location "/" in /etc/nginx/conf.d/x.conf:1`},
+		{"a header of nothing known", "server { location / { proxy_pass http://10.0.0.1; proxy_set_header X $frob; } }", `[emerg] unknown "frob" variable`},
+		{"a condition of nothing known", "server { if ($frob) { return 204; } }", `[emerg] unknown "frob" variable`},
+		{"a long name of two servers", "server { server_name a; }\nserver { server_name " + strings.Repeat("a", 47) + "; }", `[emerg] could not build server_names_hash, you should increase server_names_hash_bucket_size: 64`},
+		{"a long name with room", "server_names_hash_bucket_size 128; server { server_name a; }\nserver { server_name " + strings.Repeat("a", 47) + "; }", ""},
+		{"room twice", "server_names_hash_bucket_size 128; server_names_hash_bucket_size 128;", `[emerg] "server_names_hash_bucket_size" directive is duplicate in /etc/nginx/conf.d/x.conf:1`},
 		{"a name of two servers", "server { server_name a b; }\nserver { server_name b; }", `[warn] conflicting server name "b" on 0.0.0.0:80, ignored`},
 	}
 	stamp := regexp.MustCompile(`(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\]) \d+#\d+:`)
@@ -113,6 +136,28 @@ func TestNginxTest(t *testing.T) {
 				t.Errorf("got %d\n%s\nwant %d\n%s", exit, got, status, want)
 			}
 		})
+	}
+}
+
+func TestNginxStreamTest(t *testing.T) {
+	m := booted(t, machine.Options{Installed: []string{"nginx-light", "libnginx-mod-stream"}})
+	stamp := regexp.MustCompile(`(?m)^.* \d+#\d+: (.*)\n(?s:.*)`)
+	for _, tc := range []struct{ reason, text, says string }{
+		{"by name", "stream { map $ssl_preread_server_name $x { default 10.0.0.1:443; } server { listen 443; ssl_preread on; proxy_pass $x; } }", ""},
+		{"two blocks", "stream { }\nstream { }", `"stream" directive is duplicate in /etc/nginx/modules-enabled/90-x.conf:2`},
+		{"to nowhere", "stream { server { listen 443; } }", `no handler for server in /etc/nginx/modules-enabled/90-x.conf:1`},
+		{"a key twice", "stream { map $remote_addr $x { a 1; a 1; } }", `conflicting parameter "a" in /etc/nginx/modules-enabled/90-x.conf:1`},
+		{"a variable of HTTP", "stream { server { listen 443; proxy_pass $host; } }", `unknown "host" variable`},
+		{"a module twice", "load_module modules/ngx_stream_module.so;", `module "ngx_stream_module" is already loaded in /etc/nginx/modules-enabled/90-x.conf:1`},
+		{"a module that is not there", "load_module modules/x.so;", `dlopen() "/usr/lib/nginx/modules/x.so" failed (/usr/lib/nginx/modules/x.so: cannot open shared object file: No such file or directory) in /etc/nginx/modules-enabled/90-x.conf:1`},
+	} {
+		if err := m.WriteFile("/etc/nginx/modules-enabled/90-x.conf", tc.text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, stderr, exit := run(t, m, "nginx -t", "")
+		if got := strings.TrimPrefix(stamp.ReplaceAllString(stderr, "$1"), "[emerg] "); (exit == 0) != (tc.says == "") || tc.says != "" && got != tc.says {
+			t.Errorf("%s: got %d\n%s\nwant\n%s", tc.reason, exit, got, tc.says)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"path"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/phoenix-hypervisor/phoenix/test/sim/nginx"
@@ -184,8 +185,7 @@ func startNginx(p *Process) (daemon, int) {
 	if !ok {
 		return nil, 1
 	}
-	listen := func(port int) (net.Listener, error) { return p.M.listen(port) }
-	server, err := nginx.Start(conf, listen, p.M.nginxLogs)
+	server, err := nginx.Start(conf, p.M.nginxNet(), p.M.nginxLogs)
 	if err != nil {
 		p.nginxSays("emerg", err.Error())
 		p.nginxSays("emerg", "still could not bind()")
@@ -193,6 +193,26 @@ func startNginx(p *Process) (daemon, int) {
 	}
 	_ = p.M.disk.WriteFile(nginxPID, fmt.Appendf(nil, "%d\n", p.pid), 0o644) // /run is there
 	return nginxDaemon{m: p.M, conf: name, Server: server}, 0
+}
+
+// nginxNet is the network as nginx's workers see it.
+func (m *Machine) nginxNet() nginx.Net {
+	return nginx.Net{
+		Listen: func(port int, loopback bool) (net.Listener, error) {
+			address := ""
+			if loopback {
+				address = "127.0.0.1"
+			}
+			return m.listenFor(address, port)
+		},
+		Dial: func(ctx context.Context, host, port string) (net.Conn, error) {
+			number, err := strconv.Atoi(port)
+			if err != nil {
+				return nil, err
+			}
+			return m.dialHost(ctx, host, number)
+		},
+	}
 }
 
 // nginxPackages are nginx with the flavours of Debian 12.
@@ -205,6 +225,11 @@ func nginxPackages() map[string]Package {
 			Files: []PackageFile{binary("/usr/sbin/nginx"), {Path: "/var/lib/nginx/"}},
 		},
 	}
+	const module = "/usr/share/nginx/modules-available/mod-stream.conf"
+	out["libnginx-mod-stream"] = Package{Version: version, Depends: []string{"nginx-common"}, Files: []PackageFile{
+		binary("/usr/lib/nginx/modules/ngx_stream_module.so"), {Path: module, Text: "load_module modules/ngx_stream_module.so;\n"},
+		{Path: "/etc/nginx/modules-enabled/50-mod-stream.conf", Target: module},
+	}}
 	for _, flavour := range []string{"nginx-light", "nginx-core", "nginx-full", "nginx-extras"} {
 		out[flavour] = Package{Version: version, Depends: []string{"nginx"}}
 	}

@@ -250,7 +250,7 @@ func (sh *shell) execute(ctx context.Context, args []string) error {
 	switch {
 	case builtins[args[0]] != nil:
 		exit = builtins[args[0]](sh, c)
-	case c.M.lookup(args[0]) == nil && !c.exists(args[0]):
+	case c.M.find(args[0]) == nil && !c.exists(args[0]):
 		if _, struck := c.M.faults.strike(ctx, strings.Join(args, " "), io.Discard); !struck {
 			fmt.Fprintf(hc.Stderr, sh.notFound(), hc.Pos.Line(), args[0])
 			return interp.ExitStatus(127)

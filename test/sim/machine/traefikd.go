@@ -94,9 +94,10 @@ func (d traefikDaemon) stop() {
 
 // startTraefik starts the proxy. It ends with 1 on any complaint.
 func startTraefik(p *Process) (daemon, int) {
-	config, bad := p.traefikConfig()
-	if bad != nil {
-		return p.traefikRefuses(bad)
+	config, err := p.traefikConfig()
+	if err != nil {
+		fmt.Fprintln(p.Stderr, err)
+		return nil, 1
 	}
 	version, _ := p.M.traefikVersion(p.Args[0])
 	server, err := traefik.Start(traefik.Options{
@@ -119,15 +120,9 @@ func startTraefik(p *Process) (daemon, int) {
 		Log: func(line string) { fmt.Fprintln(p.Stderr, line) },
 	})
 	if err != nil {
-		return p.traefikRefuses(err)
+		return nil, 1 // it is in the log
 	}
 	return traefikDaemon{p.M, server}, 0
-}
-
-// traefikRefuses says why it ends, as it does before its log is set up.
-func (p *Process) traefikRefuses(err error) (daemon, int) {
-	fmt.Fprintf(p.Stderr, "{\"level\":\"error\",\"error\":%q,\"time\":%q,\"message\":\"Command error\"}\n", err.Error(), p.M.now().UTC().Format("2006-01-02T15:04:05Z07:00"))
-	return nil, 1
 }
 
 // traefikConfig finds the static file: that which is named, or one of the usual

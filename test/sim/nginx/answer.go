@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -16,38 +17,49 @@ import (
 )
 
 // answer serves one request by the server that its Host names.
-func (c *Config) answer(w http.ResponseWriter, r *http.Request) {
-	port := 80
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		if _, text, err := net.SplitHostPort(local.String()); err == nil {
-			port, _ = strconv.Atoi(text) // it is one
+func (c *Config) answer(w http.ResponseWriter, r *http.Request, dial Dialer) {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	place := addressOf(local)
+	g := c.on(int(place.Port()))
+	s := g.find(hostOf(r))
+	q := request{r: r, s: s, local: place, host: hostOf(r), from: addressOf(addr(r.RemoteAddr))}
+	if header, ok := r.Context().Value(headerKey{}).(*proxied); ok {
+		q.header = header
+		if s.realFrom && q.from.Addr().Unmap().IsLoopback() {
+			q.from = header.client()
 		}
 	}
-	g := c.on(port)
-	s := g.find(hostOf(r))
+	if q.host == "" {
+		q.host = s.names[0]
+	}
+	v := c.web.variables(q.value)
 	here := s.scope
-	if here.returns == nil {
+	answer := run(s.rules, v)
+	if answer == nil {
 		if l := s.choose(r.URL.Path); l != nil {
 			here = l.scope
+			answer = run(l.rules, v)
 		}
 	}
-	v := vars{r: r, s: s, port: port, host: hostOf(r)}
-	if v.host == "" {
-		v.host = s.names[0]
-	}
-	tokens := "nginx/" + Version
-	if here.hideVersion {
-		tokens = "nginx"
-	}
-	w.Header().Set("Server", tokens)
+	w.Header().Set("Server", here.token())
 	switch {
-	case here.returns != nil:
-		here.reply(w, v)
-	case here.proxied:
-		page(w, here, v, http.StatusBadGateway)
+	case answer != nil:
+		here.reply(w, v, answer)
+	case here.maxBody > 0 && r.ContentLength > here.maxBody:
+		page(w, here, v, http.StatusRequestEntityTooLarge)
+	case here.pass != "":
+		c.proxy(w, r, here, v, dial)
 	default:
 		c.file(w, r, here, v)
 	}
+}
+
+// token is what nginx calls itself.
+func (s scope) token() string {
+	if s.hideVersion {
+		return "nginx"
+	}
+	return "nginx/" + Version
 }
 
 func hostOf(r *http.Request) string {
@@ -103,19 +115,19 @@ func (g *group) matching(name string) *server {
 	return g.primary
 }
 
-// reply answers what a return directive says; 444 hangs up.
-func (s scope) reply(w http.ResponseWriter, v vars) {
-	code, text := s.returns.code, v.expand(s.returns.text)
+// reply answers what a return directive says; 444 hangs up, and so does 499.
+func (s scope) reply(w http.ResponseWriter, v *vars, answer *reply) {
+	code, text := answer.code, v.expand(answer.text)
 	switch {
-	case code == 444:
+	case code == 444, code == 499:
 		panic(http.ErrAbortHandler)
 	case slices.Contains([]int{301, 302, 303, 307, 308}, code):
 		if strings.HasPrefix(text, "/") {
-			text = v.value("scheme") + "://" + v.host + text
+			text = v.value("scheme") + "://" + v.value("host") + text
 		}
 		w.Header().Set("Location", text)
 		page(w, s, v, code)
-	case s.returns.text == "":
+	case answer.text == "":
 		page(w, s, v, code)
 	default:
 		w.Header().Set("Content-Type", "application/octet-stream")
@@ -125,19 +137,27 @@ func (s scope) reply(w http.ResponseWriter, v vars) {
 }
 
 // head writes the status with the headers that are to be added.
-func (s scope) head(w http.ResponseWriter, v vars, code int) {
-	for _, h := range s.headers {
-		if h.always || slices.Contains([]int{200, 201, 204, 206, 301, 302, 303, 304, 307, 308}, code) {
-			w.Header().Add(h.name, v.expand(h.value))
-		}
-	}
+func (s scope) head(w http.ResponseWriter, v *vars, code int) {
+	s.add(w.Header(), v, code)
 	w.WriteHeader(code)
 }
 
+// add adds the headers of a level that are not empty.
+func (s scope) add(to http.Header, v *vars, code int) {
+	for _, h := range s.headers {
+		value := v.expand(h.value)
+		if value != "" && (h.always || slices.Contains([]int{200, 201, 204, 206, 301, 302, 303, 304, 307, 308}, code)) {
+			to.Add(h.name, value)
+		}
+	}
+}
+
 // page is the page that nginx makes for a status.
-func page(w http.ResponseWriter, s scope, v vars, code int) {
+func page(w http.ResponseWriter, s scope, v *vars, code int) {
 	title := fmt.Sprintf("%d %s", code, http.StatusText(code))
-	w.Header().Set("Content-Type", "text/html")
+	if code >= 300 {
+		w.Header().Set("Content-Type", "text/html")
+	}
 	s.head(w, v, code)
 	if code >= 300 {
 		fmt.Fprintf(w, "<html>\r\n<head><title>%s</title></head>\r\n<body>\r\n<center><h1>%s</h1></center>\r\n<hr><center>%s</center>\r\n</body>\r\n</html>\r\n", title, title, w.Header().Get("Server"))
@@ -145,7 +165,7 @@ func page(w http.ResponseWriter, s scope, v vars, code int) {
 }
 
 // file serves a file below root.
-func (c *Config) file(w http.ResponseWriter, r *http.Request, s scope, v vars) {
+func (c *Config) file(w http.ResponseWriter, r *http.Request, s scope, v *vars) {
 	names := []string{r.URL.Path}
 	if strings.HasSuffix(r.URL.Path, "/") {
 		names = nil
@@ -170,71 +190,79 @@ func (c *Config) file(w http.ResponseWriter, r *http.Request, s scope, v vars) {
 	page(w, s, v, http.StatusNotFound)
 }
 
-// vars are the variables of a request.
-type vars struct {
-	r    *http.Request
-	s    *server
-	port int
-	host string
+// request is a request with where it came.
+type request struct {
+	r           *http.Request
+	s           *server
+	host        string
+	from, local netip.AddrPort
+	header      *proxied // of the PROXY protocol
 }
 
-var (
-	variable = regexp.MustCompile(`\$(?:\{(\w+)\}|(\w+))`)
-	plain    = []string{"host", "request_uri", "uri", "document_uri", "scheme", "args", "query_string", "is_args", "server_name", "server_port", "request_method", "remote_addr", "https", "nginx_version", "server_protocol"}
-	prefixed = []string{"http_", "arg_", "cookie_", "ssl_", "upstream_", "sent_http_"}
-)
-
-// unknownVariable is a variable of a text that nginx does not know, or "".
-func unknownVariable(text string) string {
-	for _, m := range variable.FindAllStringSubmatch(text, -1) {
-		name := m[1] + m[2]
-		if !slices.Contains(plain, name) && !slices.ContainsFunc(prefixed, func(one string) bool { return strings.HasPrefix(name, one) }) && strings.Trim(name, "0123456789") != "" {
-			return name
+// value is a variable that comes with a request.
+func (q request) value(name string) string {
+	for prefix, of := range map[string]func(string) string{"http_": q.sent, "arg_": q.r.URL.Query().Get, "cookie_": q.cookie} {
+		if rest, ok := strings.CutPrefix(name, prefix); ok {
+			return of(rest)
 		}
+	}
+	switch name {
+	case "remote_addr":
+		return textOf(q.from)
+	case "server_addr":
+		return textOf(q.local)
+	case "server_port":
+		return strconv.Itoa(int(q.local.Port()))
+	case "proxy_protocol_addr":
+		return textOf(q.header.client())
+	case "proxy_protocol_server_addr":
+		return textOf(q.header.asked())
+	case "host":
+		return q.host
+	case "server_name":
+		return q.s.names[0]
+	case "nginx_version":
+		return Version
+	}
+	return q.said(name)
+}
+
+// said is a variable of the request itself.
+func (q request) said(name string) string {
+	yes := func(is bool, word, other string) string {
+		return map[bool]string{true: word, false: other}[is]
+	}
+	switch name {
+	case "request_uri":
+		return q.r.RequestURI
+	case "uri", "document_uri":
+		return q.r.URL.Path
+	case "scheme":
+		return yes(q.r.TLS != nil, "https", "http")
+	case "https":
+		return yes(q.r.TLS != nil, "on", "")
+	case "args", "query_string":
+		return q.r.URL.RawQuery
+	case "is_args":
+		return yes(q.r.URL.RawQuery != "", "?", "")
+	case "request_method":
+		return q.r.Method
+	case "server_protocol":
+		return q.r.Proto
 	}
 	return ""
 }
 
-func (v vars) expand(text string) string {
-	return variable.ReplaceAllStringFunc(text, func(one string) string { return v.value(strings.Trim(one, "${}")) })
+func (q request) sent(name string) string {
+	if name == "host" {
+		return q.r.Host
+	}
+	return strings.Join(q.r.Header.Values(strings.ReplaceAll(name, "_", "-")), ", ")
 }
 
-func (v vars) value(name string) string {
-	secure := v.r.TLS != nil
-	switch name {
-	case "host":
-		return v.host
-	case "request_uri":
-		return v.r.RequestURI
-	case "uri", "document_uri":
-		return v.r.URL.Path
-	case "scheme":
-		return map[bool]string{true: "https", false: "http"}[secure]
-	case "https":
-		return map[bool]string{true: "on", false: ""}[secure]
-	case "args", "query_string":
-		return v.r.URL.RawQuery
-	case "is_args":
-		return map[bool]string{true: "?", false: ""}[v.r.URL.RawQuery != ""]
-	case "server_name":
-		return v.s.names[0]
-	case "server_port":
-		return strconv.Itoa(v.port)
-	case "request_method":
-		return v.r.Method
-	case "server_protocol":
-		return v.r.Proto
-	case "nginx_version":
-		return Version
-	}
-	if h, ok := strings.CutPrefix(name, "http_"); ok {
-		if h == "host" {
-			return v.r.Host
-		}
-		return v.r.Header.Get(strings.ReplaceAll(h, "_", "-"))
-	}
-	if a, ok := strings.CutPrefix(name, "arg_"); ok {
-		return v.r.URL.Query().Get(a)
+func (q request) cookie(name string) string {
+	if c, err := q.r.Cookie(name); err == nil {
+		return c.Value
 	}
 	return ""
 }

@@ -20,20 +20,17 @@ type scope struct {
 	root        string
 	index       []string
 	headers     []header
-	returns     *reply
-	proxied     bool
+	rules       []rule
+	pass        string // proxy_pass
+	sent        []header
+	maxBody     int64
 	hideVersion bool
+	realFrom    bool // an address of loopback is believed who it comes for
 }
 
 type header struct {
 	name, value string
 	always      bool
-}
-
-// reply is a return directive.
-type reply struct {
-	code int
-	text string
 }
 
 // server is a server block.
@@ -67,8 +64,10 @@ type block struct {
 
 // single are directives that a block may have once.
 var single = []string{
-	"root", "default_type", "sendfile", "tcp_nopush", "server_tokens", "keepalive_timeout", "client_max_body_size",
+	"root", "default_type", "sendfile", "tcp_nopush", "server_tokens", "keepalive_timeout", "client_max_body_size", "client_body_timeout", "send_timeout",
 	"ssl_reject_handshake", "ssl_prefer_server_ciphers", "ssl_session_timeout", "ssl_session_cache", "ssl_session_tickets", "ssl_ciphers",
+	"server_names_hash_bucket_size", "server_names_hash_max_size", "http", "stream", "events", "proxy_pass", "proxy_http_version", "proxy_buffering",
+	"proxy_request_buffering", "proxy_connect_timeout", "proxy_read_timeout", "proxy_send_timeout", "proxy_timeout", "ssl_preread", "proxy_protocol",
 }
 
 // once complains about a directive that stands twice in a block.
@@ -97,10 +96,20 @@ func (c *Config) read(tree crossplane.Directives) error {
 		return errors.New(`no "events" section in configuration`)
 	}
 	for _, d := range tree {
-		if d.Directive == "http" {
-			if err := c.http(d.Block); err != nil {
-				return err
-			}
+		var err error
+		switch d.Directive {
+		case "http":
+			err = c.http(d.Block)
+		case "stream":
+			err = c.streams(d.Block)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range []*section{&c.web, &c.stream} {
+		if err := s.check(); err != nil {
+			return err
 		}
 	}
 	for _, s := range c.servers {
@@ -114,13 +123,19 @@ func (c *Config) read(tree crossplane.Directives) error {
 // http reads the http block: what stands in it first, wherever it stands, then
 // the servers.
 func (c *Config) http(tree crossplane.Directives) error {
-	outer := block{scope: scope{root: "/usr/share/nginx/html", index: []string{"index.html"}}}
-	if err := outer.take(tree); err != nil {
+	outer := block{scope: scope{root: "/usr/share/nginx/html", index: []string{"index.html"}, maxBody: 1 << 20}}
+	for _, d := range tree {
+		if _, err := c.web.shared(c, d); err != nil {
+			return err
+		}
+		c.wideNames = c.wideNames || d.Directive == "server_names_hash_bucket_size"
+	}
+	if err := outer.take(c, tree); err != nil {
 		return err
 	}
 	for _, d := range tree {
 		if d.Directive == "server" {
-			s, err := newServer(outer, d)
+			s, err := c.newServer(outer, d)
 			if err != nil {
 				return err
 			}
@@ -130,9 +145,9 @@ func (c *Config) http(tree crossplane.Directives) error {
 	return nil
 }
 
-func newServer(outer block, d *crossplane.Directive) (*server, error) {
+func (c *Config) newServer(outer block, d *crossplane.Directive) (*server, error) {
 	inner := block{scope: outer.inherit(), reject: outer.reject, protocols: outer.protocols}
-	if err := inner.take(d.Block); err != nil {
+	if err := inner.take(c, d.Block); err != nil {
 		return nil, err
 	}
 	if inner.certs == nil {
@@ -140,7 +155,7 @@ func newServer(outer block, d *crossplane.Directive) (*server, error) {
 	}
 	s := &server{scope: inner.scope, at: d, reject: inner.reject, protocols: inner.protocols}
 	for _, one := range d.Block {
-		if err := s.take(one); err != nil {
+		if err := s.take(c, one); err != nil {
 			return nil, err
 		}
 	}
@@ -160,7 +175,7 @@ func newServer(outer block, d *crossplane.Directive) (*server, error) {
 }
 
 // take reads one of the directives that only servers have.
-func (s *server) take(d *crossplane.Directive) error {
+func (s *server) take(c *Config, d *crossplane.Directive) error {
 	switch d.Directive {
 	case "server_name":
 		s.names = append(s.names, d.Args...)
@@ -171,25 +186,28 @@ func (s *server) take(d *crossplane.Directive) error {
 		}
 		s.listens = append(s.listens, l)
 	case "location":
-		return s.location(d)
+		return s.location(c, d)
 	}
 	return nil
 }
 
-func (s *server) location(d *crossplane.Directive) error {
+func (s *server) location(c *Config, d *crossplane.Directive) error {
 	l := location{modifier: "", pattern: d.Args[len(d.Args)-1]}
 	if len(d.Args) > 1 {
 		l.modifier = d.Args[0]
 	}
 	inner := block{scope: s.inherit()}
-	if err := inner.take(d.Block); err != nil {
+	if err := inner.take(c, d.Block); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(s.locations, func(o location) bool { return o.modifier == l.modifier && o.pattern == l.pattern }) {
+		return at(d, "duplicate location %q", l.pattern)
 	}
 	l.scope = inner.scope
 	s.locations = append(s.locations, l)
 	for _, one := range d.Block {
 		if one.Directive == "location" {
-			if err := s.location(one); err != nil {
+			if err := s.location(c, one); err != nil {
 				return err
 			}
 		}
@@ -199,28 +217,38 @@ func (s *server) location(d *crossplane.Directive) error {
 
 // inherit is what a block hands to those in it.
 func (s scope) inherit() scope {
-	s.returns, s.proxied = nil, false
+	s.rules, s.pass = nil, ""
 	return s
 }
 
 // take reads the directives of one level.
-func (b *block) take(tree crossplane.Directives) error {
-	var headers []header
+func (b *block) take(c *Config, tree crossplane.Directives) error {
+	var headers, sent []header
 	for _, d := range tree {
-		if err := b.directive(d); err != nil {
+		if err := b.directive(c, d); err != nil {
 			return err
 		}
-		if d.Directive == "add_header" {
+		switch d.Directive {
+		case "add_header":
 			headers = append(headers, header{d.Args[0], d.Args[1], len(d.Args) > 2 && d.Args[2] == "always"})
+			c.web.mention(d.Args[1])
+		case "proxy_set_header":
+			sent = append(sent, header{name: d.Args[0], value: d.Args[1]})
+			c.web.mention(d.Args[1])
 		}
 	}
 	if headers != nil { // the outer ones count only where there are none
 		b.headers = headers
 	}
-	return nil
+	if sent != nil {
+		b.sent = sent
+	}
+	var err error
+	b.rules, err = c.web.rules(tree)
+	return err
 }
 
-func (b *block) directive(d *crossplane.Directive) error {
+func (b *block) directive(c *Config, d *crossplane.Directive) error {
 	switch d.Directive {
 	case "root":
 		b.root = d.Args[0]
@@ -229,7 +257,15 @@ func (b *block) directive(d *crossplane.Directive) error {
 	case "server_tokens":
 		b.hideVersion = d.Args[0] == "off"
 	case "proxy_pass":
-		b.proxied = true
+		b.pass = d.Args[0]
+		return c.passable(d)
+	case "client_max_body_size":
+		size, ok := sizeOf(d.Args[0])
+		if b.maxBody = size; !ok {
+			return at(d, "%q directive invalid value", d.Directive)
+		}
+	case "set_real_ip_from":
+		b.realFrom = true
 	case "ssl_reject_handshake":
 		b.reject = d.Args[0] == "on"
 	case "ssl_certificate":
@@ -243,34 +279,18 @@ func (b *block) directive(d *crossplane.Directive) error {
 				return at(d, "invalid value %q", name)
 			}
 		}
-	case "return":
-		r, err := parseReturn(d)
-		if err != nil {
-			return err
-		}
-		if b.returns == nil {
-			b.returns = r
-		}
 	}
 	return nil
 }
 
-func parseReturn(d *crossplane.Directive) (*reply, error) {
-	r := &reply{}
-	code, err := strconv.Atoi(d.Args[0])
-	switch {
-	case err == nil && (code < 0 || code > 999), err != nil && len(d.Args) > 1, err != nil && !strings.HasPrefix(d.Args[0], "http://") && !strings.HasPrefix(d.Args[0], "https://") && !strings.HasPrefix(d.Args[0], "$scheme"):
-		return nil, at(d, "invalid return code %q", d.Args[0])
-	case err != nil:
-		r.code, r.text = 302, d.Args[0]
-	default:
-		r.code = code
-		if len(d.Args) > 1 {
-			r.text = d.Args[1]
+// sizeOf reads a number of bytes.
+func sizeOf(text string) (int64, bool) {
+	unit := int64(1)
+	for end, n := range map[string]int64{"k": 1 << 10, "m": 1 << 20, "g": 1 << 30} {
+		if rest, ok := strings.CutSuffix(strings.ToLower(text), end); ok {
+			text, unit = rest, n
 		}
 	}
-	if unknown := unknownVariable(r.text); unknown != "" {
-		return nil, fmt.Errorf("unknown %q variable", unknown)
-	}
-	return r, nil
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n * unit, err == nil && n >= 0
 }

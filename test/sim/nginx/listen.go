@@ -4,6 +4,7 @@
 package nginx
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -18,13 +19,14 @@ type listen struct {
 	address             string // as nginx writes it: 0.0.0.0, [::]
 	port                int
 	ssl, http2, primary bool
+	proxied             bool // a header of the PROXY protocol comes first
 	at                  *crossplane.Directive
 }
 
 func (l listen) key() string { return fmt.Sprintf("%s:%d", l.address, l.port) }
 
 // flagsOfListen are parameters that change nothing here.
-var flagsOfListen = []string{"reuseport", "deferred", "bind", "proxy_protocol", "ipv6only=on", "ipv6only=off", "so_keepalive=on", "so_keepalive=off"}
+var flagsOfListen = []string{"reuseport", "deferred", "bind", "ipv6only=on", "ipv6only=off", "so_keepalive=on", "so_keepalive=off"}
 
 func parseListen(d *crossplane.Directive) (listen, error) {
 	l := listen{at: d}
@@ -37,6 +39,8 @@ func parseListen(d *crossplane.Directive) (listen, error) {
 			l.ssl = true
 		case arg == "http2":
 			l.http2 = true
+		case arg == "proxy_protocol":
+			l.proxied = true
 		case arg == "default_server", arg == "default":
 			l.primary = true
 		case slices.Contains(flagsOfListen, arg), strings.HasPrefix(arg, "backlog="):
@@ -103,6 +107,9 @@ func (c *Config) group() error {
 		if err := g.check(); err != nil {
 			return err
 		}
+		if !c.wideNames && len(g.servers) > 1 && slices.ContainsFunc(g.servers, (*server).long) {
+			return errors.New("could not build server_names_hash, you should increase server_names_hash_bucket_size: 64")
+		}
 	}
 	return nil
 }
@@ -121,9 +128,14 @@ func (c *Config) join(s *server, l listen) error {
 		}
 		g.listen.primary, g.primary = true, s
 	}
-	g.ssl, g.http2 = g.ssl || l.ssl, g.http2 || l.http2
+	g.ssl, g.http2, g.proxied = g.ssl || l.ssl, g.http2 || l.http2, g.proxied || l.proxied
 	g.servers = append(g.servers, s)
 	return nil
+}
+
+// long says whether a name of a server needs a larger bucket.
+func (s *server) long() bool {
+	return slices.ContainsFunc(s.names, func(name string) bool { return len(name) > longestKey && !strings.HasPrefix(name, "~") })
 }
 
 // names fills byName; who comes second gets no name.
@@ -196,8 +208,34 @@ func (c *Config) Ports() []int {
 	for _, g := range c.groups {
 		out = append(out, g.port)
 	}
+	for _, p := range c.passers {
+		for _, l := range p.listens {
+			out = append(out, l.port)
+		}
+	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// private says whether the machine alone comes to a port: every listen on it is on
+// loopback.
+func (c *Config) private(port int) bool {
+	all := true
+	see := func(l listen) { all = all && (l.port != port || loopback(l.address)) }
+	for _, g := range c.groups {
+		see(g.listen)
+	}
+	for _, p := range c.passers {
+		for _, l := range p.listens {
+			see(l)
+		}
+	}
+	return all
+}
+
+func loopback(address string) bool {
+	a, err := netip.ParseAddr(strings.Trim(address, "[]"))
+	return err == nil && a.IsLoopback()
 }
 
 // on is the group of a port: that of every address goes before others, as nobody
@@ -210,4 +248,12 @@ func (c *Config) on(port int) *group {
 		}
 	}
 	return found
+}
+
+// place is what nginx calls a port in complaints.
+func (c *Config) place(port int) string {
+	if g := c.on(port); g != nil {
+		return g.key()
+	}
+	return c.passing(port).listens[0].key()
 }

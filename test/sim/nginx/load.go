@@ -34,13 +34,20 @@ type Config struct {
 	files   Files
 	servers []*server
 	groups  []*group
+	web     section
+	stream  section
+	passers []*passer
+	// wideNames says that names of servers may be long.
+	wideNames bool
+	// modules that are loaded.
+	modules []string
 }
 
 // dynamic are modules that are packages of their own.
-var dynamic = []string{"stream", "mail", "geoip_country", "geoip_city", "geoip_org", "perl", "perl_modules", "perl_set", "perl_require", "xslt_stylesheet", "image_filter"}
+var dynamic = []string{"mail", "geoip_country", "geoip_city", "geoip_org", "perl", "perl_modules", "perl_set", "perl_require", "xslt_stylesheet", "image_filter"}
 
-func known(directive string) ([]uint, bool) {
-	if slices.Contains(dynamic, directive) {
+func (c *Config) known(directive string) ([]uint, bool) {
+	if slices.Contains(dynamic, directive) || directive == "stream" && !slices.Contains(c.modules, "ngx_stream_module.so") {
 		return nil, false
 	}
 	return crossplane.MatchOss124(directive)
@@ -48,13 +55,16 @@ func known(directive string) ([]uint, bool) {
 
 // Load reads a configuration. The error is what nginx writes behind [emerg].
 func Load(main string, files Files) (*Config, error) {
-	c := &Config{files: files}
+	c := &Config{files: files, web: newSection(ofHTTP), stream: newSection(ofStream)}
 	text, err := files.Read(main)
 	if err != nil {
 		return nil, openFailed(main, err)
 	}
+	if err := c.loadModules(main, 0); err != nil {
+		return nil, err
+	}
 	payload, err := crossplane.Parse(main, &crossplane.ParseOptions{
-		StopParsingOnError: true, CombineConfigs: true, ErrorOnUnknownDirectives: true, DirectiveSources: []crossplane.MatchFunc{known},
+		StopParsingOnError: true, CombineConfigs: true, ErrorOnUnknownDirectives: true, DirectiveSources: []crossplane.MatchFunc{c.known},
 		Open: c.open, Glob: func(pattern string) ([]string, error) { return files.Glob(absolute(pattern)) },
 	})
 	if err != nil {
@@ -71,6 +81,42 @@ func Load(main string, files Files) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// loadModules finds the modules that a file, and those that it includes outside of
+// all blocks, load.
+func (c *Config) loadModules(file string, depth int) error {
+	text, err := c.files.Read(absolute(file))
+	if err != nil || depth > maxIncludes {
+		return nil //nolint:nilerr // whoever reads it next complains
+	}
+	entries, _ := entriesOf(file, string(text)) // of a broken file, those before
+	for _, d := range entries {
+		if slices.Contains(d.Args, "{") {
+			break
+		}
+		switch {
+		case len(d.Args) != 1:
+		case d.Directive == "include":
+			files, _ := c.files.Glob(absolute(d.Args[0])) // a pattern that is none fits nothing
+			for _, other := range files {
+				if err := c.loadModules(other, depth+1); err != nil {
+					return err
+				}
+			}
+		case d.Directive == "load_module":
+			name := path.Base(d.Args[0])
+			if slices.Contains(c.modules, name) {
+				return at(d, "module %q is already loaded", strings.TrimSuffix(name, ".so"))
+			}
+			at := path.Join("/usr/lib/nginx/modules", name)
+			if _, err := c.files.Read(at); err != nil {
+				return fmt.Errorf("dlopen() %q failed (%s: cannot open shared object file: No such file or directory) in %s:%d", at, at, d.File, d.Line)
+			}
+			c.modules = append(c.modules, name)
+		}
+	}
+	return nil
 }
 
 // absolute is a path as nginx means it.

@@ -4,6 +4,7 @@
 package nginx
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -17,8 +18,8 @@ import (
 
 // Server is a running nginx: a master with a set of workers per configuration.
 type Server struct {
-	listen func(port int) (net.Listener, error)
-	log    func(line string)
+	net Net
+	log func(line string)
 
 	mu      sync.Mutex
 	doors   map[int]net.Listener
@@ -28,10 +29,18 @@ type Server struct {
 	running sync.WaitGroup
 }
 
+// Net is the machine's network.
+type Net struct {
+	// Listen takes a port of the machine; of loopback, for the machine alone.
+	Listen func(port int, loopback bool) (net.Listener, error)
+	// Dial connects to other machines, and to this one.
+	Dial Dialer
+}
+
 // Start serves a configuration; the error is what nginx writes behind [emerg].
 // Log takes what nginx writes to its error log.
-func Start(c *Config, listen func(port int) (net.Listener, error), log func(line string)) (*Server, error) {
-	s := &Server{listen: listen, log: log, doors: map[int]net.Listener{}}
+func Start(c *Config, n Net, log func(line string)) (*Server, error) {
+	s := &Server{net: n, log: log, doors: map[int]net.Listener{}}
 	if err := s.Reload(c); err != nil {
 		return nil, err
 	}
@@ -50,12 +59,12 @@ func (s *Server) Reload(c *Config) error {
 		if s.doors[port] != nil {
 			continue
 		}
-		l, err := s.listen(port)
+		l, err := s.net.Listen(port, c.private(port))
 		if err != nil {
 			for _, other := range fresh {
 				_ = other.Close() // it was only just opened
 			}
-			return fmt.Errorf("bind() to %s failed (%s)", c.on(port).key(), errno(err))
+			return fmt.Errorf("bind() to %s failed (%s)", c.place(port), errno(err))
 		}
 		fresh[port] = l
 	}
@@ -117,21 +126,29 @@ func (s *Server) accept(port int, l net.Listener) {
 // workers serve the connections that came under one configuration.
 type workers struct {
 	conf   *Config
+	dial   Dialer
+	log    func(line string)
 	server *http.Server
+	kept   *http.Transport
 	conns  chan net.Conn
 	over   chan struct{} // closed when no more connections come
 	end    sync.Once
 
-	mu    sync.Mutex
-	live  int
-	leave bool
-	idle  chan struct{} // closed when the last connection of retired workers is gone
+	mu     sync.Mutex
+	passed map[net.Conn]bool // connections that are passed on
+	live   int
+	leave  bool
+	idle   chan struct{} // closed when the last connection of retired workers is gone
 }
 
 func (s *Server) hire(c *Config) *workers {
-	w := &workers{conf: c, conns: make(chan net.Conn), over: make(chan struct{}), idle: make(chan struct{})}
+	w := &workers{
+		conf: c, dial: s.net.Dial, log: s.log, kept: transportOf(s.net.Dial), conns: make(chan net.Conn), over: make(chan struct{}), idle: make(chan struct{}),
+		passed: map[net.Conn]bool{},
+	}
 	w.server = &http.Server{
-		Handler: http.HandlerFunc(c.answer), ConnState: w.track, ReadHeaderTimeout: time.Minute, IdleTimeout: 75 * time.Second, ErrorLog: log.New(lines(s.log), "", 0),
+		Handler:   http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { c.answer(rw, r, s.net.Dial) }),
+		ConnState: w.track, ConnContext: w.context, ReadHeaderTimeout: time.Minute, IdleTimeout: 75 * time.Second, ErrorLog: log.New(lines(s.log), "", 0),
 	}
 	s.running.Add(1)
 	go func() {
@@ -141,11 +158,29 @@ func (s *Server) hire(c *Config) *workers {
 	return w
 }
 
+// context hands requests what belongs to their connection, and to the workers.
+func (w *workers) context(ctx context.Context, conn net.Conn) context.Context {
+	ctx = context.WithValue(ctx, transportKey{}, w.kept)
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	if header, ok := conn.(*proxied); ok {
+		ctx = context.WithValue(ctx, headerKey{}, header)
+	}
+	return ctx
+}
+
 // give hands over a connection; false when the workers are gone.
 func (w *workers) give(port int, conn net.Conn) bool {
+	if p := w.conf.passing(port); p != nil {
+		return w.passOn(p, conn)
+	}
 	g := w.conf.on(port)
 	if g == nil {
 		return false
+	}
+	if g.proxied {
+		conn = &proxied{Conn: conn}
 	}
 	if g.ssl {
 		conn = tls.Server(conn, g.secure())
@@ -158,6 +193,27 @@ func (w *workers) give(port int, conn net.Conn) bool {
 		w.count(-1)
 		return false
 	}
+}
+
+// passOn passes a connection on beside all others.
+func (w *workers) passOn(p *passer, conn net.Conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone() {
+		return false
+	}
+	w.passed[conn] = true
+	w.live++
+	go func() {
+		if err := w.conf.pass(p, conn, w.dial); err != nil {
+			w.log("[error] " + err.Error())
+		}
+		w.mu.Lock()
+		delete(w.passed, conn)
+		w.mu.Unlock()
+		w.count(-1)
+	}()
+	return true
 }
 
 // track sees connections end.
@@ -199,6 +255,12 @@ func (w *workers) retire() {
 func (w *workers) kill() {
 	w.end.Do(func() { close(w.over) })
 	_ = w.server.Close() // the connections are gone either way
+	w.kept.CloseIdleConnections()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for conn := range w.passed {
+		_ = conn.Close() // so is this one
+	}
 }
 
 func (w *workers) gone() bool {

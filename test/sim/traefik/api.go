@@ -206,6 +206,7 @@ type (
 	shownTCPRouter struct {
 		*TCPRouterInfo
 		named
+		PriorityText string `json:"priorityStr,omitempty"`
 	}
 	shownTCPService struct {
 		*TCPServiceInfo
@@ -233,7 +234,7 @@ func (r *runtime) things(kind string) map[string]any {
 			return shownMiddleware{i, n, strings.ToLower(strings.Join(i.kinds(), ""))}
 		})
 	case "tcp/routers":
-		return show(r.tcpRouters, func(n named, i *TCPRouterInfo) any { return shownTCPRouter{i, n} })
+		return show(r.tcpRouters, func(n named, i *TCPRouterInfo) any { return shownTCPRouter{i, n, strconv.Itoa(i.Priority)} })
 	case "tcp/services":
 		return show(r.tcpServices, func(n named, i *TCPServiceInfo) any {
 			kind := "loadbalancer"

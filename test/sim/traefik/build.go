@@ -248,7 +248,7 @@ func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // canonicalHost is a Host header as rules see it.
 func canonicalHost(host string) string {
-	if name, _, found := cutLast(host, ":"); found && !strings.HasSuffix(host, "]") {
+	if name, found := cutLast(host, ":"); found && !strings.HasSuffix(host, "]") {
 		host = name
 	}
 	return strings.ToLower(strings.TrimSpace(strings.Trim(host, "[]")))

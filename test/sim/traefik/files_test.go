@@ -76,7 +76,7 @@ func TestFolderThatIsNotThere(t *testing.T) {
 	s := newSite(t)
 	s.disk.put("/etc/traefik/routes/.keep", "")
 	s.start()
-	if !strings.Contains(s.log(), "Error starting provider *file.Provider error=\"unable to read directory /etc/traefik/routes: open /etc/traefik/routes: ") {
+	if !strings.Contains(s.log(), "Cannot start the provider *file.Provider error=\"unable to read directory /etc/traefik/routes: open /etc/traefik/routes: ") {
 		t.Error(s.log())
 	}
 	if got := s.get("http://a/"); got.status != http.StatusNotFound {

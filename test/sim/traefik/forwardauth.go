@@ -29,12 +29,11 @@ func (s *Server) forwardAuth(conf *forwardAuth, next http.Handler) (http.Handler
 		return nil, err
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var answer *http.Response
 		question, err := authQuestion(conf, r)
-		if err != nil {
-			w.WriteHeader(http.StatusInternalServerError)
-			return
+		if err == nil {
+			answer, err = client.Do(question)
 		}
-		answer, err := client.Do(question)
 		if err != nil {
 			w.WriteHeader(http.StatusInternalServerError)
 			return
@@ -45,19 +44,24 @@ func (s *Server) forwardAuth(conf *forwardAuth, next http.Handler) (http.Handler
 			refusedBy(w, answer, body)
 			return
 		}
-		for _, name := range conf.AuthResponseHeaders {
-			key := http.CanonicalHeaderKey(name)
-			r.Header.Del(key)
-			if values := answer.Header[key]; len(values) > 0 {
-				r.Header[key] = slices.Clone(values)
-			}
-		}
+		copyNamed(r.Header, answer.Header, conf.AuthResponseHeaders)
 		if pattern != nil {
 			copyFitting(r.Header, answer.Header, pattern)
 		}
 		r.RequestURI = r.URL.RequestURI()
 		next.ServeHTTP(w, r)
 	}), nil
+}
+
+// copyNamed puts the headers of these names in the place of others.
+func copyNamed(into, from http.Header, names []string) {
+	for _, name := range names {
+		key := http.CanonicalHeaderKey(name)
+		into.Del(key)
+		if values := from[key]; len(values) > 0 {
+			into[key] = slices.Clone(values)
+		}
+	}
 }
 
 func copyFitting(into, from http.Header, pattern *regexp.Regexp) {
@@ -98,7 +102,7 @@ func (s *Server) authClient(conf *clientTLS) (*http.Client, error) {
 		if conf.Cert != "" {
 			pair, err := tls.X509KeyPair([]byte(s.source.content(conf.Cert)), []byte(s.source.content(conf.Key)))
 			if err != nil {
-				return nil, fmt.Errorf("unable to create client TLS configuration: failed to load TLS keypair: %w", err)
+				return nil, fmt.Errorf("unable to create client TLS configuration: failed to load TLS keypair: %w", err) //nolint:revive // Traefik's words
 			}
 			secure.Certificates = []tls.Certificate{pair}
 		}

@@ -93,16 +93,8 @@ func (s *Static) internalRedirections(c *configuration) {
 			continue
 		}
 		to := e.HTTP.Redirections.EntryPoint
-		port := ""
-		if found := onlyPort.FindStringSubmatch(to.To); found != nil {
-			port = found[1]
-		} else if other := s.EntryPoints[to.To]; other != nil {
-			_, number, err := net.SplitHostPort(strings.SplitN(other.Address, "/", 2)[0])
-			if err != nil {
-				continue
-			}
-			port = number
-		} else {
+		port, known := s.portOf(to.To)
+		if !known {
 			continue
 		}
 		router := strings.Trim(notPlain.ReplaceAllString(name+"-to-"+to.To, "-"), "-")
@@ -110,4 +102,18 @@ func (s *Static) internalRedirections(c *configuration) {
 		c.HTTP.Routers[router].Middlewares = []string{"redirect-" + router}
 		c.HTTP.Middlewares["redirect-"+router] = &Middleware{RedirectScheme: &redirectScheme{Scheme: to.Scheme, Port: port, Permanent: to.Permanent}}
 	}
+}
+
+// portOf is a port that is written as :PORT, or that of an entry point.
+func (s *Static) portOf(to string) (port string, known bool) {
+	if found := onlyPort.FindStringSubmatch(to); found != nil {
+		return found[1], true
+	}
+	other := s.EntryPoints[to]
+	if other == nil {
+		return "", false
+	}
+	address, _, _ := strings.Cut(other.Address, "/")
+	_, port, err := net.SplitHostPort(address)
+	return port, err == nil
 }

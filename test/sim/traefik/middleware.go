@@ -223,34 +223,41 @@ func allow(conf *ipAllowList, kind string, next http.Handler) (http.Handler, err
 
 // client tells how the client's address is found.
 func (s *ipStrategy) client() (func(*http.Request) string, error) {
-	if s == nil {
-		return remoteIP, nil
-	}
-	if s.IPv6Subnet != nil && (*s.IPv6Subnet <= 0 || *s.IPv6Subnet > 128) {
-		return nil, fmt.Errorf("invalid IPv6 subnet %d value, should be greater to 0 and lower or equal to 128", *s.IPv6Subnet)
-	}
 	switch {
+	case s == nil:
+		return remoteIP, nil
+	case s.IPv6Subnet != nil && (*s.IPv6Subnet <= 0 || *s.IPv6Subnet > 128):
+		return nil, fmt.Errorf("invalid IPv6 subnet %d value, should be greater to 0 and lower or equal to 128", *s.IPv6Subnet)
 	case s.Depth > 0:
 		return func(r *http.Request) string {
-			all := strings.Split(r.Header.Get("X-Forwarded-For"), ",")
+			all := forwardedFor(r)
 			if len(all) < s.Depth {
 				return ""
 			}
-			return strings.TrimSpace(all[len(all)-s.Depth])
+			return all[len(all)-s.Depth]
 		}, nil
-	case len(s.ExcludedIPs) > 0:
-		list, err := newIPList(s.ExcludedIPs)
-		if err != nil {
-			return nil, err
-		}
-		return func(r *http.Request) string {
-			for _, one := range slices.Backward(strings.Split(r.Header.Get("X-Forwarded-For"), ",")) {
-				if one = strings.TrimSpace(one); one != "" && !list.contains(one) {
-					return one
-				}
-			}
-			return ""
-		}, nil
+	case len(s.ExcludedIPs) == 0:
+		return remoteIP, nil
 	}
-	return remoteIP, nil
+	list, err := newIPList(s.ExcludedIPs)
+	if err != nil {
+		return nil, err
+	}
+	return func(r *http.Request) string {
+		for _, one := range slices.Backward(forwardedFor(r)) {
+			if one != "" && !list.contains(one) {
+				return one
+			}
+		}
+		return ""
+	}, nil
+}
+
+// forwardedFor are the addresses of X-Forwarded-For.
+func forwardedFor(r *http.Request) []string {
+	var out []string
+	for one := range strings.SplitSeq(r.Header.Get("X-Forwarded-For"), ",") {
+		out = append(out, strings.TrimSpace(one))
+	}
+	return out
 }

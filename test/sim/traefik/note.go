@@ -51,7 +51,7 @@ func (s *Server) logAccess(point string, r *http.Request, w *statusWriter, began
 	}
 	s.o.Log(fmt.Sprintf("%s - %s [%s] %q %d %d %q %q %d %q %q %dms",
 		remoteIP(r), dash(n.user), s.o.Now().UTC().Format("02/Jan/2006:15:04:05 -0700"), r.Method+" "+r.RequestURI+" "+r.Proto, w.code(), w.size,
-		dash(r.Referer()), dash(r.UserAgent()), s.counters.number(), dash(n.router), dash(n.server), time.Since(began).Milliseconds()))
+		"-", "-", s.counters.number(), dash(n.router), dash(n.server), time.Since(began).Milliseconds()))
 }
 
 func hasInternal(n *noted) bool {

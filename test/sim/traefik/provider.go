@@ -112,7 +112,8 @@ func (s source) file(name string) (*configuration, error) {
 	if err := decode(out.Bytes(), strings.ToLower(path.Ext(name)), c); err != nil {
 		return nil, err
 	}
-	return c, s.inline(c)
+	s.inline(c)
+	return c, nil
 }
 
 // decode reads a dynamic file's text.
@@ -124,7 +125,7 @@ func decode(text []byte, extension string, c *configuration) error {
 }
 
 // inline puts in the place of the names of files what is in them.
-func (s source) inline(c *configuration) error {
+func (s source) inline(c *configuration) {
 	for _, transport := range c.HTTP.ServersTransports {
 		for i, root := range transport.RootCAs {
 			transport.RootCAs[i] = s.content(root)
@@ -133,7 +134,6 @@ func (s source) inline(c *configuration) error {
 	for _, pair := range c.TLS.Certificates {
 		pair.CertFile, pair.KeyFile = s.content(pair.CertFile), s.content(pair.KeyFile)
 	}
-	return nil
 }
 
 // content is a text, or that of the file that it names.

@@ -130,37 +130,46 @@ func newRuntime(s *Static, files *configuration) *runtime {
 		tls: files.TLS,
 	}
 	for provider, c := range map[string]*configuration{"file": files, "internal": s.internal()} {
-		at := "@" + provider
-		for name, router := range c.HTTP.Routers {
-			r.addRouter(s, name+at, router)
-		}
-		for name, middleware := range c.HTTP.Middlewares {
-			r.middlewares[name+at] = &MiddlewareInfo{Middleware: middleware, condition: condition{Status: enabled}}
-		}
-		for name, service := range c.HTTP.Services {
-			r.services[name+at] = &ServiceInfo{Service: service, condition: condition{Status: enabled}}
-		}
-		for name, transport := range c.HTTP.ServersTransports {
-			r.transports[name+at] = transport
-		}
-		for name, router := range c.TCP.Routers {
-			one := *router
-			if len(one.EntryPoints) == 0 {
-				one.EntryPoints = s.defaults()
-			}
-			r.tcpRouters[name+at] = &TCPRouterInfo{TCPRouter: &one, condition: condition{Status: enabled}}
-		}
-		for name, middleware := range c.TCP.Middlewares {
-			r.tcpMiddlewares[name+at] = &TCPMiddlewareInfo{TCPMiddleware: middleware, condition: condition{Status: enabled}}
-		}
-		for name, service := range c.TCP.Services {
-			r.tcpServices[name+at] = &TCPServiceInfo{TCPService: service, condition: condition{Status: enabled}}
-		}
-		for name, transport := range c.TCP.ServersTransports {
-			r.tcpTransports[name+at] = transport
-		}
+		r.addHTTP(s, "@"+provider, c.HTTP)
+		r.addTCP(s, "@"+provider, c.TCP)
 	}
 	return r
+}
+
+var enabledYet = condition{Status: enabled}
+
+func (r *runtime) addHTTP(s *Static, at string, c *httpConfiguration) {
+	for name, router := range c.Routers {
+		r.addRouter(s, name+at, router)
+	}
+	for name, middleware := range c.Middlewares {
+		r.middlewares[name+at] = &MiddlewareInfo{Middleware: middleware, condition: enabledYet}
+	}
+	for name, service := range c.Services {
+		r.services[name+at] = &ServiceInfo{Service: service, condition: enabledYet}
+	}
+	for name, transport := range c.ServersTransports {
+		r.transports[name+at] = transport
+	}
+}
+
+func (r *runtime) addTCP(s *Static, at string, c *tcpConfiguration) {
+	for name, router := range c.Routers {
+		one := *router
+		if len(one.EntryPoints) == 0 {
+			one.EntryPoints = s.defaults()
+		}
+		r.tcpRouters[name+at] = &TCPRouterInfo{TCPRouter: &one, condition: enabledYet}
+	}
+	for name, middleware := range c.Middlewares {
+		r.tcpMiddlewares[name+at] = &TCPMiddlewareInfo{TCPMiddleware: middleware, condition: enabledYet}
+	}
+	for name, service := range c.Services {
+		r.tcpServices[name+at] = &TCPServiceInfo{TCPService: service, condition: enabledYet}
+	}
+	for name, transport := range c.ServersTransports {
+		r.tcpTransports[name+at] = transport
+	}
 }
 
 // addRouter adds a router, once for each entry point that has something to add to it.
@@ -169,43 +178,55 @@ func (r *runtime) addRouter(s *Static, name string, router *Router) {
 	if len(one.EntryPoints) == 0 && one.ParentRefs == nil {
 		one.EntryPoints = s.defaults()
 	}
-	if one.Observability == nil {
-		one.Observability = &observability{}
-	}
-	yes := true
-	seen := *one.Observability
-	for _, flag := range []**bool{&seen.AccessLogs, &seen.Metrics, &seen.Tracing} {
-		if *flag == nil {
-			*flag = &yes
-		}
-	}
-	if seen.TraceVerbosity == "" {
-		seen.TraceVerbosity = "minimal"
-	}
-	one.Observability = &seen
+	one.Observability = one.Observability.complete()
 	points := one.EntryPoints
 	one.EntryPoints = nil
 	for _, point := range points {
-		e := s.EntryPoints[point]
-		if e == nil || len(e.HTTP.Middlewares) == 0 && e.HTTP.TLS == nil && e.Observability == nil && e.HTTP.EncodedCharacters == nil {
+		own := s.EntryPoints[point].change(point, one)
+		if own == nil {
 			one.EntryPoints = append(one.EntryPoints, point)
 			continue
-		}
-		own := one
-		own.EntryPoints = []string{point}
-		own.Middlewares = append(slices.Clone(e.HTTP.Middlewares), one.Middlewares...)
-		if own.TLS == nil {
-			own.TLS = e.HTTP.TLS
 		}
 		as := name
 		if len(points) > 1 {
 			as = point + "-" + name
 		}
-		r.routers[as] = &RouterInfo{Router: &own, condition: condition{Status: enabled}}
+		r.routers[as] = &RouterInfo{Router: own, condition: enabledYet}
 	}
 	if len(one.EntryPoints) > 0 || len(points) == 0 {
-		r.routers[name] = &RouterInfo{Router: &one, condition: condition{Status: enabled}}
+		r.routers[name] = &RouterInfo{Router: &one, condition: enabledYet}
 	}
+}
+
+// complete is what a router has its requests observed by, with what it does not say.
+func (o *observability) complete() *observability {
+	out := observability{TraceVerbosity: "minimal"}
+	if o != nil {
+		out = *o
+	}
+	yes := true
+	for _, flag := range []**bool{&out.AccessLogs, &out.Metrics, &out.Tracing} {
+		if *flag == nil {
+			*flag = &yes
+		}
+	}
+	if out.TraceVerbosity == "" {
+		out.TraceVerbosity = "minimal"
+	}
+	return &out
+}
+
+// change is a router with what an entry point adds to it; nil: it adds nothing.
+func (e *EntryPoint) change(name string, router Router) *Router {
+	if e == nil || len(e.HTTP.Middlewares) == 0 && e.HTTP.TLS == nil && e.Observability == nil && e.HTTP.EncodedCharacters == nil {
+		return nil
+	}
+	router.EntryPoints = []string{name}
+	router.Middlewares = append(slices.Clone(e.HTTP.Middlewares), router.Middlewares...)
+	if router.TLS == nil {
+		router.TLS = e.HTTP.TLS
+	}
+	return &router
 }
 
 // noteUses tells services and middlewares who uses them.

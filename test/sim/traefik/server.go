@@ -38,20 +38,23 @@ type Server struct {
 	stop    sync.Once
 }
 
-// Start reads the static file, takes the ports, and serves what the dynamic files say. The error is what Traefik says when
-// it ends with 1.
+// Start reads the static file, takes the ports, and serves what the dynamic files say. An error is what Traefik ends with 1
+// for; it has been logged, too.
 func Start(o Options) (*Server, error) {
 	o = o.filled()
-	refuse := func(err error) (*Server, error) { return nil, fmt.Errorf("command traefik error: %w", err) }
 	static, err := readStatic(o)
 	if err != nil {
-		return refuse(err)
+		err = fmt.Errorf("command traefik error: %w", err)
+		o.Log(fmt.Sprintf(`{"level":"error","error":%q,"time":%q,"message":"Command error"}`, err.Error(), o.Now().UTC().Format(time.RFC3339)))
+		return nil, err // it has no log of its own yet
 	}
 	s := &Server{o: o, static: static, points: map[string]*entryPoint{}, began: o.Now(), level: level(static), own: newCertificates(o.Now), changed: make(chan struct{}, 1), roots: sync.OnceValue(o.Roots)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.open(); err != nil {
 		s.Close()
-		return refuse(err)
+		err = fmt.Errorf("command traefik error: %w", err)
+		s.log("ERR", fmt.Sprintf("Command error error=%q", err))
+		return nil, err
 	}
 	s.log("INF", fmt.Sprintf("Traefik version %s built on 2026-03-26T10:00:00Z version=%s", o.Version, o.Version))
 	s.apply(newConfiguration())
@@ -106,7 +109,7 @@ func (s *Server) provide() {
 	}
 	s.source = source{files: s.o.Files, conf: conf, warn: func(text string) { s.log("WRN", text) }}
 	failed := func(err error) {
-		s.log("ERR", "Error starting provider *file.Provider error=\""+err.Error()+"\"")
+		s.log("ERR", "Cannot start the provider *file.Provider error=\""+err.Error()+"\"")
 	}
 	if conf.Watch {
 		folder := conf.Directory
@@ -127,7 +130,7 @@ func (s *Server) provide() {
 	if !s.firstLook(conf, failed) {
 		return
 	}
-	s.running.Go(func() { s.follow(s.ctx, s.changed) })
+	s.running.Go(s.follow)
 }
 
 // Reload looks at the dynamic files again, as SIGHUP has it do.
@@ -153,7 +156,7 @@ func (s *Server) firstLook(conf *fileProvider, failed func(error)) bool {
 }
 
 func parent(file string) string {
-	dir, _, found := cutLast(file, "/")
+	dir, found := cutLast(file, "/")
 	switch {
 	case !found:
 		return ""
@@ -163,12 +166,10 @@ func parent(file string) string {
 	return dir
 }
 
-func cutLast(text, separator string) (before, after string, found bool) {
+// cutLast is a text before the last of a separator.
+func cutLast(text, separator string) (before string, found bool) {
 	at := strings.LastIndex(text, separator)
-	if at < 0 {
-		return "", text, false
-	}
-	return text[:at], text[at+len(separator):], true
+	return text[:max(at, 0)], at >= 0
 }
 
 // apply serves another configuration. Requests that are under way end with the old one.
@@ -234,11 +235,16 @@ func level(s *Static) int {
 	return 4
 }
 
-// log writes a line, if it is to be logged.
+// log writes a line, if it is to be logged: with colours, unless it is told otherwise.
 func (s *Server) log(name, text string) {
+	at := s.o.Now().UTC().Format(time.RFC3339)
 	for i, one := range levels {
-		if one == name && i >= s.level {
-			s.o.Log(s.o.Now().UTC().Format(time.RFC3339) + " " + name + " " + text)
+		switch {
+		case one != name || i < s.level:
+		case s.static.Log != nil && (s.static.Log.NoColor || s.static.Log.FilePath != ""):
+			s.o.Log(at + " " + name + " " + text)
+		default:
+			s.o.Log(fmt.Sprintf("\x1b[90m%s\x1b[0m \x1b[%dm%s\x1b[0m %s", at, []int{34, 0, 32, 33, 31}[i], name, text))
 		}
 	}
 }

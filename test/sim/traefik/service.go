@@ -91,7 +91,7 @@ func (b *builder) loadBalancer(name string, info *ServiceInfo) (http.Handler, er
 		if err != nil {
 			return nil, fmt.Errorf("error building proxy for server URL %s: getting RoundTripper: %w", server.URL, err)
 		}
-		var proxy http.Handler = b.server.newProxy(name, target, conf, server.PreservePath, transport)
+		proxy := b.server.newProxy(name, target, conf, server.PreservePath, transport)
 		if conf.PassiveHealthCheck != nil {
 			proxy = passively(b.server.ctx, proxy, conf.PassiveHealthCheck, lb, server.URL, conf.HealthCheck != nil)
 		}

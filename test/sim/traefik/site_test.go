@@ -106,7 +106,7 @@ entryPoints:
   traefik: {address: "127.0.0.1:8080"}
 api: {insecure: true, dashboard: false}
 ping: {}
-log: {level: INFO}
+log: {level: INFO, noColor: true}
 accessLog: {}
 providers:
   providersThrottleDuration: 10ms

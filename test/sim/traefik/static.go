@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -207,12 +208,21 @@ func load(name string, text []byte) (*Static, error) {
 	if err := decodeText(text, extension, s); err != nil {
 		return nil, err
 	}
-	if data := map[string]any{}; yaml.Unmarshal(text, data) == nil && len(data) == 0 {
+	data := map[string]any{}
+	switch err := yaml.Unmarshal(text, data); {
+	case err != nil:
+		return nil, err
+	case len(data) == 0:
 		return nil, fmt.Errorf("no configuration found in file: %s", name)
+	case !slices.ContainsFunc(keys(data), func(key string) bool { return slices.Contains(sections, strings.ToLower(key)) }):
+		return nil, fmt.Errorf("no valid configuration found in file: %s", name)
 	}
 	s.complete()
 	return s, s.validate()
 }
+
+// sections are what may stand at the top of a static file, also what is not simulated.
+var sections = strings.Fields("global serverstransport tcpserverstransport entrypoints providers api metrics ping log accesslog tracing hostresolver certificatesresolvers experimental core spiffe ocsp")
 
 // decodeText reads a text into what it means. The errors of Traefik's parser name the types of Traefik.
 func decodeText(text []byte, extension string, into any) error {
@@ -264,7 +274,7 @@ func (s *Static) complete() {
 
 func (s *Static) validate() error {
 	if s.API != nil && !basePath.MatchString(s.API.BasePath) {
-		return fmt.Errorf("invalid API base path %q: must match %s", s.API.BasePath, basePath)
+		return errors.New("API basePath must be a valid absolute URL path")
 	}
 	return nil
 }

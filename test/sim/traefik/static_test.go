@@ -16,15 +16,16 @@ func TestStatic(t *testing.T) {
 		reason, text, want string
 	}{
 		{"an empty file", "# nothing\n", "command traefik error: no configuration found in file: /etc/traefik/traefik.yml"},
+		{"nothing that is known", "nonsense: 1", "command traefik error: no valid configuration found in file: /etc/traefik/traefik.yml"},
 		{"broken YAML", "entryPoints:\n  web: {address: \":80\"\n", "command traefik error: yaml: line 1: did not find expected ',' or '}'"},
-		{"an unknown field", "entryPoints: {web: {adress: \":80\"}}", "command traefik error: field not found, node: adress"},
+		{"an unknown field", "entryPoints: {web: {port: \":80\"}}", "command traefik error: field not found, node: port"},
 		{"an unknown field of the API", "api: {insecure: true, port: 1}", "command traefik error: field not found, node: port"},
 		{"nothing in an entry that needs something", "providers: {file: {}}", "command traefik error: file cannot be a standalone element (type *file.Provider)"},
 		{"a number that is none", "entryPoints: {web: {address: \":80\", http: {maxHeaderBytes: many}}}", `command traefik error: strconv.ParseInt: parsing "many": invalid syntax`},
 		{"a duration that is none", "providers: {providersThrottleDuration: soon}", `command traefik error: time: invalid duration "soon"`},
 		{"addresses that are none", "entryPoints: {web: {address: \":80\", forwardedHeaders: {trustedIPs: [x]}}}", "command traefik error: error while building entryPoint web: creating HTTP server: parsing CIDR trusted IPs <nil>: invalid CIDR address: x"},
 		{"a protocol that is none", "entryPoints: {web: {address: \":80/sctp\"}}", "command traefik error: error while building entryPoint web: invalid protocol: sctp"},
-		{"a base path that is none", "api: {basePath: x}", `command traefik error: invalid API base path "x": must match ^/[a-zA-Z0-9/_.:~-]*$`},
+		{"a base path that is none", "api: {basePath: x}", "command traefik error: API basePath must be a valid absolute URL path"},
 		{"what is unknown at the top is passed over", "nonsense: {a: 1}\napi: {}\n", ""},
 		{"everything that Phoenix writes", strings.Replace(static, "{address: \":80\"}", "{address: \":80\", forwardedHeaders: {trustedIPs: [10.0.0.153]}, transport: {respondingTimeouts: {readTimeout: 0s}, lifeCycle: {graceTimeOut: 30s}}}", 1) +
 			"global: {checkNewVersion: false, sendAnonymousUsage: false}\nmetrics: {prometheus: {entryPoint: metrics}}\n", ""},

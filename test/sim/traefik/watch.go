@@ -7,43 +7,47 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
 // follow serves what the files say, again and again: at once when they change, then not before the throttle duration is
 // over.
-func (s *Server) follow(ctx context.Context, changed <-chan struct{}) {
-	var last []byte
-	for first := true; ; first = false {
-		if !first {
-			select {
-			case <-ctx.Done():
-				return
-			case <-changed:
-			}
-			if s.o.Faults.deaf() {
-				continue
-			}
-		}
-		c, fingerprint, err := s.look()
-		switch {
-		case err != nil && first:
-			continue // it was said
-		case err != nil:
-			s.log("ERR", "Error occurred during watcher callback error=\""+err.Error()+"\" providerName=file")
-			continue
-		case bytes.Equal(fingerprint, last):
+func (s *Server) follow() {
+	last := s.take(nil, func(error) {}) // what is wrong was said
+	for s.wait() {
+		if s.o.Faults.deaf() {
 			continue
 		}
-		if !pause(ctx, s.o.Faults.delay()) {
-			return
-		}
-		last = fingerprint
-		s.apply(c)
-		if !pause(ctx, time.Duration(s.static.Providers.ProvidersThrottleDuration)) {
-			return
-		}
+		last = s.take(last, func(err error) {
+			s.log("ERR", fmt.Sprintf("Error occurred during watcher callback error=%q providerName=file", err))
+		})
 	}
+}
+
+// wait waits for a change; false: it is over.
+func (s *Server) wait() bool {
+	select {
+	case <-s.ctx.Done():
+		return false
+	case <-s.changed:
+		return true
+	}
+}
+
+// take serves what the files say, if that is something new, and tells what it knows then.
+func (s *Server) take(last []byte, failed func(error)) []byte {
+	c, fingerprint, err := s.look()
+	if err != nil {
+		failed(err)
+		return last
+	}
+	if bytes.Equal(fingerprint, last) || !pause(s.ctx, s.o.Faults.delay()) {
+		return last
+	}
+	s.apply(c)
+	pause(s.ctx, time.Duration(s.static.Providers.ProvidersThrottleDuration))
+	return fingerprint
 }
 
 // look reads the files, and tells by which bytes two of what they say can be compared.
