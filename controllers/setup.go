@@ -21,7 +21,6 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/controllers/authority"
 	"github.com/phoenix-hypervisor/phoenix/controllers/guest"
 	"github.com/phoenix-hypervisor/phoenix/controllers/host"
-	"github.com/phoenix-hypervisor/phoenix/controllers/hostservice"
 	"github.com/phoenix-hypervisor/phoenix/controllers/site"
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
 )
@@ -99,12 +98,7 @@ func (h *house) loops() error {
 	})
 	reconcile.Register(h.graph, "Host", hosts, newHost, func() client.ObjectList { return &v1alpha1.HostList{} })
 	reconcile.Register(h.graph, "Guest", guests, newGuest, func() client.ObjectList { return &v1alpha1.GuestList{} })
-	services := hostservice.New(hostservice.Config{
-		Reader: h.mgr.GetClient(), Writer: h.mgr.GetClient(), Machine: h.serviceMachine, Firewall: h.firewall, Mark: guest.Tag,
-		StepCA: h.stepCA, Portainer: h.portainer, Clock: h.opts.Clock,
-	})
-	reconcile.Register(h.graph, "HostService", services, newHostService, func() client.ObjectList { return &v1alpha1.HostServiceList{} })
-
+	setUpServices := h.services()
 	setUpCertificates, err := h.certificates()
 	if err != nil {
 		return err
@@ -121,15 +115,11 @@ func (h *house) loops() error {
 	hostLoop := loop(h, "Host", hosts, newHost, h.opts.HostInterval)
 	guestLoop := loop(h, "Guest", guests, newGuest, h.opts.GuestInterval)
 	guestLoop.Pace = h.pace
-	serviceLoop := loop(h, "HostService", services, newHostService, h.opts.HostServiceInterval)
-	names := newBell(func() client.Object { return newHostService() })
 	return errors.Join(
 		h.forgetHosts(hosts),
 		hostLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4), Outside: h.relay.hosts}),
 		guestLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: h.opts.Concurrency, Outside: h.relay.guests}),
-		h.mgr.Add(names),
-		h.hearNames(names),
-		serviceLoop.Setup(h.mgr, reconcile.SetupOptions{Concurrency: min(h.opts.Concurrency, 4), Outside: names.events}),
+		setUpServices(),
 		setUpCertificates(),
 		setUpDockerStacks(),
 		setUpRoutes(),
