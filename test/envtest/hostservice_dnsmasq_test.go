@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/machine"
 	"github.com/phoenix-hypervisor/phoenix/test/sim/pve"
 )
@@ -114,6 +116,57 @@ func TestNamesFollowGuests(t *testing.T) {
 	s.readyGuest("step-ca")
 	s.ready(o)
 	s.onePass(o, node)
+}
+
+// TestNamesFollowRoutes has a Route come, change and go: dnsmasq hears of its names, and of nothing else.
+func TestNamesFollowRoutes(t *testing.T) {
+	t.Parallel()
+	s := newServiceStage(t, set{}, resolver...)
+	s.guest("nginx", container, addressed("10.0.0.153"))
+	s.readyGuest("nginx")
+	s.create(`
+kind: HostService
+metadata: {name: nginx}
+spec:
+  guestRef: {name: nginx}
+  management: Paused
+  nginx: {servers: [{name: site, secretRef: {name: site-tls}}]}`, ``)
+	dns := s.service("dns", dnsmasq, ``)
+	s.ready(dns)
+	node := s.node()
+	started := node.Unit(dnsUnit).Invocation
+	s.create(`
+kind: Route
+metadata: {name: blog}
+spec:
+  gatewayRef: {name: nginx}
+  routerRef: {name: traefik}
+  hosts: [blog.phoenix.lan]
+  backends: [{url: "http://10.0.0.9:8080"}]
+  dnsRefs: [{name: dns}]`, ``)
+	s.answers(node, map[string]string{"blog.phoenix.lan A": "10.0.0.153", "-x 10.0.0.153": "nginx.phoenix.lan."})
+	s.ready(dns)
+
+	blog := &v1alpha1.Route{ObjectMeta: metav1.ObjectMeta{Name: "blog", Namespace: s.namespace}}
+	trips := s.calm()
+	s.change(blog, `priority: 7`)
+	s.until("the Route is looked at", func() error {
+		if s.get(blog); blog.Status.ObservedGeneration != blog.Generation {
+			return fmt.Errorf("generation %d of %d", blog.Status.ObservedGeneration, blog.Generation)
+		}
+		return nil
+	})
+	if got := s.calm() - trips; got != 0 {
+		t.Errorf("a change that is nothing to dnsmasq took %d round trips", got)
+	}
+	s.change(blog, `hosts: [news.phoenix.lan]`)
+	s.answers(node, map[string]string{"blog.phoenix.lan A": "", "news.phoenix.lan A": "10.0.0.153"})
+	s.remove(blog)
+	s.answers(node, map[string]string{"news.phoenix.lan A": "", "nginx.phoenix.lan A": "10.0.0.153"})
+	s.ready(dns)
+	if now := node.Unit(dnsUnit).Invocation; now != started {
+		t.Error("dnsmasq was restarted for the names of Routes")
+	}
 }
 
 // TestDuplicateName has a record, a Guest and another Guest want one name.
