@@ -100,11 +100,10 @@ func (k *Kind) ownPair(ctx context.Context, r *v1alpha1.Route, from *reader) (*p
 	if t == nil {
 		return nil, nil
 	}
-	name, source := "", ""
-	switch {
-	case t.SecretRef != nil:
+	var name, source string
+	if t.SecretRef != nil {
 		name, source = t.SecretRef.Name, "Secret/"+t.SecretRef.Name
-	default:
+	} else {
 		certificate := certificateName(r)
 		if t.CertificateRef != nil {
 			certificate = t.CertificateRef.Name

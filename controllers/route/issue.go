@@ -44,7 +44,7 @@ func (k *Kind) ownCertificateOf(ctx context.Context, r *v1alpha1.Route, from *re
 	}
 	if issues(r) {
 		return certificateSeen{}, reconcile.Stall(NotOwnedReason, fmt.Errorf(
-			"Certificate/%s is there already and was not made for this Route: name it by tls.certificateRef, or delete it", name))
+			"make Certificate/%s: it is there already and was not made for this Route: name it by tls.certificateRef, or delete it", name))
 	}
 	return certificateSeen{}, nil
 }

@@ -31,8 +31,7 @@ func (k *Kind) Plan(r *v1alpha1.Route, seen Seen) []reconcile.Step {
 		return []reconcile.Step{k.rollBackStep(r, &seen)}
 	}
 	steps, problems := k.planRouter(r, &seen)
-	more, held := k.planGateway(r, &seen)
-	steps, problems = append(steps, more...), append(problems, held...)
+	steps = append(steps, k.planGateway(r, &seen)...)
 	if seen.serves() {
 		for _, s := range seen.strays {
 			steps = append(steps, k.withdrawStep(s, "files on "+s.String()+", which is not named any more"))
@@ -113,18 +112,18 @@ func refusedProblem(r *v1alpha1.Route, seen *Seen) *problem {
 
 // planGateway returns the step that lets clients in. Where a Route is changed that serves already, the gateway hears of it
 // when the router has it.
-func (k *Kind) planGateway(r *v1alpha1.Route, seen *Seen) ([]reconcile.Step, []*problem) {
+func (k *Kind) planGateway(r *v1alpha1.Route, seen *Seen) []reconcile.Step {
 	good := seen.programmed() || seen.memory.good == seen.router.sum(seen.want.routerSums)
 	switch {
 	case seen.refused(r):
 		if len(seen.atRouter) == 0 && len(seen.atGateway) > 0 { // nobody would answer
-			return []reconcile.Step{k.withdrawStep(seen.gateway, "nothing is served")}, nil
+			return []reconcile.Step{k.withdrawStep(seen.gateway, "nothing is served")}
 		}
-		return nil, nil
+		return nil
 	case seen.atGateway.same(seen.want.gatewaySums), len(seen.atGateway) > 0 && !good && !observes(r):
-		return nil, nil
+		return nil
 	}
-	return []reconcile.Step{k.admitStep(seen)}, nil
+	return []reconcile.Step{k.admitStep(seen)}
 }
 
 // ailments are what is wrong with what is served.

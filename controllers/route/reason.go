@@ -65,8 +65,6 @@ const (
 	slowFor = time.Minute
 	// routerFor is how often a router is asked that does not answer.
 	routerFor = 2 * time.Second
-	// freshFor is how long what was seen in a folder counts as present.
-	freshFor = 2 * time.Second
 	// staleAfter is how long what was seen in a folder may stand for what is there when that is about to be written anyway.
 	staleAfter = 10 * time.Minute
 	// refusedFor is how long what was rejected is not tried again.

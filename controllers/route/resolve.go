@@ -220,18 +220,7 @@ func publishedBy(s *v1alpha1.DockerStack, b *v1alpha1.RouteStackBackend, host st
 		}
 		return nil, noAddress("waiting for DockerStack/%s: %s does not run yet", s.Name, b.Service)
 	}
-	var ports, targets []int
-	for _, p := range s.Status.Services[i].Ports {
-		if p.Protocol != "tcp" || b.Port != 0 && p.Target != b.Port || p.Address != "" && p.Address != host {
-			continue
-		}
-		if !slices.Contains(targets, int(p.Target)) {
-			targets = append(targets, int(p.Target))
-		}
-		if !slices.Contains(ports, int(p.Published)) {
-			ports = append(ports, int(p.Published))
-		}
-	}
+	ports, targets := portsOf(s.Status.Services[i], b.Port, host)
 	switch {
 	case len(targets) > 1:
 		return nil, noService("service %s of DockerStack/%s publishes more than one port: set port to the one within the container", b.Service, s.Name)
@@ -243,6 +232,22 @@ func publishedBy(s *v1alpha1.DockerStack, b *v1alpha1.RouteStackBackend, host st
 		return nil, noService("service %s of DockerStack/%s publishes no port at %s: add one to ports of the compose text", b.Service, s.Name, host)
 	}
 	return ports, nil
+}
+
+// portsOf are the ports at which a service is reached at an address, and which of the container they are.
+func portsOf(service v1alpha1.StackService, port int32, host string) (ports, targets []int) {
+	for _, p := range service.Ports {
+		if p.Protocol != "tcp" || port != 0 && p.Target != port || p.Address != "" && p.Address != host {
+			continue
+		}
+		if !slices.Contains(targets, int(p.Target)) {
+			targets = append(targets, int(p.Target))
+		}
+		if !slices.Contains(ports, int(p.Published)) {
+			ports = append(ports, int(p.Published))
+		}
+	}
+	return ports, targets
 }
 
 func noService(format string, values ...any) error {

@@ -242,7 +242,7 @@ func TestNotOursToIssue(t *testing.T) {
 		yes := true
 		r.Spec.TLS = &v1alpha1.RouteTLS{Issue: &yes, AuthorityRef: &v1alpha1.LocalReference{Name: "ca"}}
 	})
-	w.until("blog", "False NotOwned", "Certificate/route-blog is there already")
+	w.until("blog", "False NotOwned", "Certificate/route-blog: it is there already")
 	w.remove("blog")
 	if err := w.client.Get(t.Context(), types.NamespacedName{Namespace: namespace, Name: "route-blog"}, &v1alpha1.Certificate{}); err != nil {
 		t.Errorf("the Certificate of somebody else is gone: %v", err)

@@ -314,7 +314,9 @@ func (w *world) restart() {
 	go func() { ended <- w.kind.Start(ctx) }()
 	w.stop = sync.OnceFunc(func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			w.Error(err)
+		}
 	})
 	graph := reconcile.NewGraph(w.client)
 	empty := func() *v1alpha1.Route { return &v1alpha1.Route{} }

@@ -1,19 +1,36 @@
 // SPDX-FileCopyrightText: The Phoenix Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nginx renders the configuration of one nginx from plain values, and finds what files made by hand have in its
-// way. It reads and writes no file itself.
+// Package nginx renders the configuration of one nginx from plain values, and that of the Routes through it, and finds what
+// files made by hand have in its way. It reads and writes no file itself.
+//
+// How a request goes: $host is looked up in two maps, itself and with * in the place of its first label, which include one
+// file a Route. What they say, with whether the client is inside, is $phoenix_router: an upstream, or nothing. Nothing ends
+// the request. A Route with a certificate of its own brings a server that does the same (server.conf). With PassThrough,
+// the stream module does so first by the name in the handshake, with maps of its own, and leaves the rest to HTTP.
 //
 // What nginx 1.22 of Debian 12 does was measured:
 //
 //   - Of two servers that are default_server of one address and port, nginx -t refuses both. A listen on an address of its
 //     own is asked before one on all addresses, whichever is default_server there.
-//   - Of two servers with one name on one port, the first that is read answers; nginx -t only warns.
+//   - Of two servers with one name on one port, the first that is read answers; nginx -t only warns. A map that has a key
+//     twice is refused ("conflicting parameter"), an expression may be there twice.
 //   - A server with ssl_reject_handshake needs no certificate. A client that says a known name in the handshake and another
-//     one in the request reaches the default server after the handshake, so that one has an answer of its own.
-//   - A name of more than 46 characters needs a larger server_names_hash_bucket_size, else nginx -t fails.
+//     one in the request reaches the server of the latter, or the default one.
+//   - A name of more than 46 characters needs a larger server_names_hash_bucket_size, else nginx -t fails. A key of a map of
+//     that length needs a larger map_hash_bucket_size, which may not stand behind any map; an expression needs neither.
+//   - 500 Routes in maps cost nginx -t nothing that could be seen (20 ms with and without), 5000 took 0.15 s, and a warning
+//     that the map could be better. 500 certificates of their own took 0.9 s.
 //   - A reload whose new configuration cannot be used leaves the old one at work, and "nginx -s reload" succeeds all the
 //     same: what is served then has to be asked.
+//   - 60 reloads under 2700 requests over new and kept connections, HTTP/1.1 and 2, lost none; websockets live on. A renewed
+//     certificate was served after 0.2 s. PassThrough comes and goes by a reload, under requests, and none is lost.
+//   - return 444 closes the connection of HTTP/1, and ends a stream of HTTP/2 with PROTOCOL_ERROR, which Go's client asks
+//     again at once, without an end. 499 does the same with INTERNAL_ERROR, which nobody asks again.
+//   - What is sent as plain HTTP to the port of HTTPS is answered with 400 (497), unless error_page says otherwise.
+//   - proxy_pass with a variable takes an upstream of that name; where there is none it answers 502. A kept connection on
+//     which the router hangs up is replaced for a GET (20 of 20), and 502 for a POST.
+//   - Without buffering an upload of 1 GiB leaves nothing in temporary files, over HTTP/1.1 and 2.
 //   - Versions since 1.25 warn of "http2" at a listen, and obey it; ssl_reject_handshake came with 1.19.4.
 package nginx
 

@@ -69,7 +69,7 @@ func get(t *testing.T, m *machine.Machine, port int, url string) (status int, bo
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return m.Dial(ctx, port) },
 	}}
-	answer, err := client.Get(url) //nolint:noctx // it ends with its connection
+	answer, err := client.Get(url)
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -230,7 +230,7 @@ func TestWhoami(t *testing.T) {
 	}
 	ask := func(path, body string) string {
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return b.Dial(ctx, 8081) }}}
-		answer, err := client.Post("http://b"+path, "text/plain", strings.NewReader(body)) //nolint:noctx // it ends with its connection
+		answer, err := client.Post("http://b"+path, "text/plain", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}

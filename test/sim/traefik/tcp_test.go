@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +55,7 @@ func TestPassthrough(t *testing.T) {
 	s := newSite(t)
 	roots := x509.NewCertPool()
 	for i, name := range []string{"one", "two", "rest"} {
-		server := httptest.NewTLSServer(echo(name)) // its certificate is for example.com and *.example.com
+		server := quiet(echo(name))
 		t.Cleanup(server.Close)
 		roots.AddCert(server.Certificate())
 		s.at(fmt.Sprintf("10.0.0.%d:443", i+1), server.Listener.Addr().String())
