@@ -38,13 +38,14 @@ func TestEveryReasonIsExplained(t *testing.T) {
 		pages  []string
 		known  string // one of the words, so that an empty list does not pass
 	}{
-		"the loop":       {"they are the same for every kind", "../api/v1alpha1/conditions.go", []string{"certificate.md", "dockerstack.md", "guest.md", "host.md", "hostservice.md"}, "ApprovalRequired"},
+		"the loop":       {"they are the same for every kind", "../api/v1alpha1/conditions.go", []string{"certificate.md", "dockerstack.md", "guest.md", "host.md", "hostservice.md", "route.md"}, "ApprovalRequired"},
 		"Guest":          {"the page of the kind says what each means and what to do", "../controllers/guest/reason.go", []string{"guest.md"}, "ShrinkRefused"},
 		"Guest's failed": {"a task's failure has a reason of its own", "../controllers/guest/reason.go", []string{"guest.md"}, "CreateFailed"},
 		"Host":           {"the page of the kind says what each means and what to do", "../controllers/host/*.go", []string{"host.md"}, "HostKeyMismatch"},
 		"HostService":    {"the page of the kind says what each means and what to do", "../controllers/hostservice/*reason.go", []string{"hostservice.md"}, "RolledBack"},
 		"Certificate":    {"the page of the kind says what each means and what to do", "../controllers/certificate/reason.go", []string{"certificate.md"}, "SecretTaken"},
 		"DockerStack":    {"the page of the kind says what each means and what to do", "../controllers/dockerstack/reason.go", []string{"dockerstack.md"}, "RolledBack"},
+		"Route":          {"the page of the kind says what each means and what to do", "../controllers/route/reason.go", []string{"route.md"}, "RejectedByRouter"},
 		"trust":          {"Guests and Hosts say the same of it", "../controllers/authority/*.go", []string{"guest.md"}, "WaitingForAuthority"},
 		"Host's trust":   {"Guests and Hosts say the same of it", "../controllers/authority/*.go", []string{"host.md"}, "WaitingForAuthority"},
 		"Host's Secrets": {"what is wrong with a Secret is the Host's to say", "../controllers/site/config.go", []string{"host.md"}, "SecretMissing"},
@@ -201,6 +202,8 @@ func TestExamplesAreOfTheKinds(t *testing.T) {
 					into = &v1alpha1.Certificate{}
 				case strings.Contains(text, "\nkind: DockerStack\n"):
 					into = &v1alpha1.DockerStack{}
+				case strings.Contains(text, "\nkind: Route\n"):
+					into = &v1alpha1.Route{}
 				case strings.Contains(text, "\nkind: HostService\n"):
 					into = &v1alpha1.HostService{}
 				default:
@@ -225,6 +228,7 @@ func TestEveryFieldIsExplained(t *testing.T) {
 		"dockerstack.md": {reflect.TypeFor[v1alpha1.DockerStackSpec](), reflect.TypeFor[v1alpha1.DockerStackStatus]()},
 		"guest.md":       {reflect.TypeFor[v1alpha1.GuestSpec](), reflect.TypeFor[v1alpha1.GuestStatus]()},
 		"hostservice.md": {reflect.TypeFor[v1alpha1.HostServiceSpec](), reflect.TypeFor[v1alpha1.HostServiceStatus]()},
+		"route.md":       {reflect.TypeFor[v1alpha1.RouteSpec](), reflect.TypeFor[v1alpha1.RouteStatus]()},
 	} {
 		names := map[string]bool{}
 		for _, of := range types {
