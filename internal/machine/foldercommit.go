@@ -4,6 +4,7 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -59,7 +60,7 @@ func (o FolderOptions) commitScript(group []*order) string {
 	o.command(s, "check", o.Check)
 	o.command(s, "refresh", o.Refresh)
 	s.line("stage() {")
-	s.line(`mkdir "$work" "$work/new" "$work/old" || return 1`)
+	s.line(`mkdir "$work" "$work/new" "$work/old" "$work/go" || return 1`)
 	for _, one := range group {
 		one.stage(s)
 	}
@@ -78,11 +79,10 @@ func (o FolderOptions) commitScript(group []*order) string {
 	s.line("1) echo @held; echo @end; exit 0 ;;")
 	s.line(`2) echo '@failed write yes'; words "take the lock $lock"; echo @end; exit 0 ;;`)
 	s.line("esac")
-	s.line("stop=$(($(date +%%s) + %d))", folderChecks)
+	s.line("stop=$((now + %d))", folderChecks)
 	s.line("commit")
 	s.line(`if [ -n "$failed" ]; then undo; fi`)
-	s.line(`if [ "$undone" = yes ]; then rm -rf "$work"; fi`)
-	s.line(`rm -rf "$lock"`)
+	s.line(`if [ "$undone" = yes ]; then tidy "$lock"; else rm -rf "$lock"; fi`)
 	s.line("report")
 	s.line("list %d", mostTold)
 	s.line("echo @end; exit 0")
@@ -130,6 +130,8 @@ func (o *order) mark() string {
 	return "stay"
 }
 
+var errUnreadable = errors.New("the script's report is not readable")
+
 // folderReport is what a script of a folder says.
 type folderReport struct {
 	ends   map[int]string // same, done, good or bad (refused, and what was before is), late, none
@@ -171,12 +173,12 @@ func parseFolder(folder string, result Result) (folderReport, error) {
 // take takes what is said of one order.
 func (r *folderReport) take(s section) error {
 	if len(s.fields) != 1 {
-		return fmt.Errorf("the script's report is not readable")
+		return errUnreadable
 	}
 	id, err := strconv.Atoi(s.fields[0])
 	switch {
 	case err != nil:
-		return fmt.Errorf("the script's report is not readable: %w", err)
+		return fmt.Errorf("%w: %w", errUnreadable, err)
 	case s.name == "kept":
 		r.found[id] = true
 	default:
@@ -187,43 +189,41 @@ func (r *folderReport) take(s section) error {
 
 // listing reads what is in the folder; nil: the list is not complete.
 func listing(all []section) *Look {
-	look, complete := Look{Files: map[string]string{}, Previous: map[string]string{}}, false
-	var unsettled []string
-	for _, s := range all {
-		switch s.name {
-		case "files":
-			look.Files = parseHashes(s.lines)
-		case "previous":
-			look.Previous = parseHashes(s.lines)
-		case "strange": // directories, too
-			for _, line := range s.lines {
-				if name := strings.TrimPrefix(line, "="); look.Files[name] != "" {
-					look.strange(name)
-				}
-			}
-		case "unsettled":
-			unsettled = s.lines
-		case "links", "old":
-			for _, line := range s.lines {
-				look.strange(strings.TrimPrefix(line, "="))
-			}
-		case "listed":
-			complete = true
-		}
-	}
-	for name := range look.Files {
-		if slices.ContainsFunc(unsettled, func(prefix string) bool { return strings.HasPrefix(name, prefix+".") }) {
-			look.strange(name)
-		}
-	}
-	if !complete {
+	if !slices.ContainsFunc(all, func(s section) bool { return s.name == "listed" }) {
 		return nil
 	}
-	return &look
+	look := &Look{Files: map[string]string{}, Previous: map[string]string{}}
+	for _, s := range all {
+		look.take(s)
+	}
+	return look
 }
 
-// strange says of a file that it is not as anybody wants it.
-func (l *Look) strange(name string) { l.Files[name] = "" }
+// take takes a section of a listing, of which the files come first.
+func (l *Look) take(s section) {
+	switch s.name {
+	case "files":
+		l.Files = parseHashes(s.lines)
+	case "previous":
+		l.Previous = parseHashes(s.lines)
+	case "strange": // directories, too
+		for _, line := range s.lines {
+			if _, name, _ := strings.Cut(line, "|="); l.Files[name] != "" {
+				l.Files[name] = ""
+			}
+		}
+	case "links", "old":
+		for _, line := range s.lines {
+			l.Files[strings.TrimPrefix(line, "=")] = ""
+		}
+	case "unsettled":
+		for name := range l.Files {
+			if slices.ContainsFunc(s.lines, func(prefix string) bool { return strings.HasPrefix(name, prefix+".") }) {
+				l.Files[name] = ""
+			}
+		}
+	}
+}
 
 // outcome is how it went for the order with an index.
 func (r *folderReport) outcome(o FolderOptions, i int, group []*order) error {
@@ -239,13 +239,13 @@ func (r *folderReport) outcome(o FolderOptions, i int, group []*order) error {
 	case end == "done":
 		return nil
 	}
-	return fmt.Errorf("the script's report does not name it")
+	return errUnreadable
 }
 
 // failure is what failed for all.
 func (r *folderReport) failure(o FolderOptions, group []*order) error {
 	if len(r.failed) != 2 {
-		return fmt.Errorf("the script's report is not readable")
+		return errUnreadable
 	}
 	undone := Undone{Complete: r.failed[1] == "yes"}
 	output := hidden(group, whole([]byte(r.output)))

@@ -303,7 +303,7 @@ func TestFolderUnderLoad(t *testing.T) {
 	cuts.Wait()
 	for range 3 { // cuts that nobody met
 		_, _ = r.f.Look(t.Context())
-		r.door.Run(t.Context(), []string{"sh"}, nil)
+		_, _ = r.door.Run(t.Context(), []string{"sh"}, nil)
 	}
 	want := map[string]string{}
 	for i, text := range last {

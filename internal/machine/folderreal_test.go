@@ -212,72 +212,121 @@ func TestFolderRealGroups(t *testing.T) {
 }
 
 // TestFolderRealKill kills all of a commit as it starts each of its programs,
-// and before or after that has done its work.
+// and before or after that has done its work. Whoever comes next finds all of
+// the old or all of the new, and what was kept with it.
 func TestFolderRealKill(t *testing.T) {
-	text := func(prefix, value string) Entry {
-		return Entry{prefix + ".x": []byte(value), prefix + ".y": []byte(value)}
-	}
-	for n := 1; ; n++ {
-		when := []string{"before", "after"}[n%2]
-		r := newRealFolder(t, 0)
-		if err := errors.Join(r.f.Put(t.Context(), "a", text("a", "one\n"), false), r.f.Put(t.Context(), "b", text("b", "one\n"), false)); err != nil {
-			t.Fatal(err)
-		}
-		r.deadly(n, when)
-		err := r.f.Put(t.Context(), "a", text("a", "two\n"), true)
-		if _, statErr := os.Stat(r.dir + "/killed"); statErr != nil {
-			if err != nil || n < 20 {
-				t.Errorf("killed at %d places only: %v", n, err)
+	// One that is refused differs from the other only in its second half.
+	for value, first := range map[string]int{"two\n": 1, "bad\n": 13} {
+		t.Run(strings.TrimSpace(value), func(t *testing.T) {
+			for n := first; ; n++ {
+				if !killReal(t, n, value) {
+					if n < 18 {
+						t.Errorf("killed at %d places only", n)
+					}
+					return
+				}
 			}
-			return
-		}
-		if !IsAway(err) {
-			t.Fatalf("killed %s program %d: %v", when, n, err)
-		}
-		for _, file := range []string{"a.x", "a.y"} {
-			if got, err := os.ReadFile(r.path + "/" + file); err != nil || string(got) != "one\n" && string(got) != "two\n" {
-				t.Fatalf("killed %s program %d: %s holds %q: %v", when, n, file, got, err)
-			}
-		}
-		if err := r.f.Put(t.Context(), "b", text("b", "two\n"), false); err != nil {
-			t.Fatalf("killed %s program %d: %v", when, n, err)
-		}
-		got, _ := os.ReadFile(r.path + "/a.x") // it was there before
-		stale, _ := filepath.Glob(r.dir + "/run/*.*")
-		for _, lock := range stale { // one that it did not come to take
-			_ = os.RemoveAll(lock)
-		}
-		r.is(fmt.Sprintf("killed %s program %d", when, n), map[string]string{"a.x": string(got), "a.y": string(got), "b.x": "two\n", "b.y": "two\n"})
+		})
 	}
 }
 
+// killReal kills a commit of a value at the n-th of its programs. It returns
+// whether there was one.
+func killReal(t *testing.T, n int, value string) bool {
+	t.Helper()
+	both := func(prefix, value string) Entry {
+		return Entry{prefix + ".x": []byte(value), prefix + ".y": []byte(value)}
+	}
+	r := newRealFolder(t, 0)
+	for _, name := range []string{"a.x", "a.y", "b.x", "b.y"} {
+		if err := errors.Join(os.WriteFile(r.path+"/"+name, []byte("one\n"), 0o600), os.Chmod(r.path+"/"+name, 0o640)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	when := []string{"before", "after"}[n%2]
+	asBefore := r.deadly(n, when)
+	err := r.f.Put(t.Context(), "a", both("a", value), true)
+	asBefore()
+	if _, statErr := os.Stat(r.dir + "/killed"); statErr != nil {
+		var refused *RefusedError
+		if err != nil && !errors.As(err, &refused) {
+			t.Error(err)
+		}
+		return false
+	}
+	if !IsAway(err) {
+		t.Fatalf("killed %s program %d: %v", when, n, err)
+	}
+	for _, file := range []string{"a.x", "a.y"} {
+		if got, err := os.ReadFile(r.path + "/" + file); err != nil || string(got) != "one\n" && string(got) != value {
+			t.Fatalf("killed %s program %d: %s holds %q: %v", when, n, file, got, err)
+		}
+	}
+	if err := r.f.Put(t.Context(), "b", both("b", "two\n"), false); err != nil {
+		t.Fatalf("killed %s program %d: %v", when, n, err)
+	}
+	got, _ := os.ReadFile(r.path + "/a.x") // it was there before
+	kept, _ := os.ReadFile(r.dir + "/previous/a.y")
+	if string(got) == "bad\n" || string(got) == "two\n" && string(kept) != "one\n" {
+		t.Errorf("killed %s program %d: in the end it is %q, and kept is %q", when, n, got, kept)
+	}
+	stale, _ := filepath.Glob(r.dir + "/run/*.*")
+	for _, lock := range stale { // one that it did not come to take
+		_ = os.RemoveAll(lock)
+	}
+	r.is(fmt.Sprintf("killed %s program %d", when, n), map[string]string{"a.x": string(got), "a.y": string(got), "b.x": "two\n", "b.y": "two\n"})
+	return true
+}
+
 // deadly has the n-th program that a script starts kill all of it, before or
-// after it did its work, once.
-func (r *realFolder) deadly(n int, when string) {
+// after it did its work, until all is as before.
+func (r *realFolder) deadly(n int, when string) (asBefore func()) {
 	r.Helper()
+	remove, err := exec.LookPath("rm")
+	if err := errors.Join(err, os.WriteFile(r.dir+"/count", []byte("1\n"), 0o600)); err != nil {
+		r.Fatal(err)
+	}
+	own := r.dir + "/bin"
+	deadly := r.dir + "/deadly"
+	if err := os.Mkdir(deadly, 0o700); err != nil {
+		r.Fatal(err)
+	}
 	for _, name := range []string{"mkdir", "mv", "cp", "rm", "chown", "chmod", "cmp", "stat", "sort", "check", "refresh"} {
 		at, err := exec.LookPath(name)
-		if err != nil { // ours
-			at = r.dir + "/bin/real-" + name
-			if err := os.Rename(r.dir+"/bin/"+name, at); err != nil {
-				r.Fatal(err)
-			}
+		if err != nil {
+			at = own + "/" + name
 		}
-		// timeout is in a group of its own: the one that has the lock goes, too.
-		r.program(name, fmt.Sprintf(`echo x >>%[1]s/count
-[ "$(wc -l <%[1]s/count)" -eq %[2]d ] || exec %[3]s "$@"
-[ %[4]s = before ] || %[3]s "$@"
-: >%[1]s/killed
-for holder in %[1]s/run/phoenix-*/holder; do
-	[ ! -f "$holder" ] || kill -9 "-$(cut -d ' ' -f 5 "/proc/$(cut -d ' ' -f 1 "$holder")/stat")"
-done
-kill -9 0`, r.dir, n, at, when))
+		each := `step %[3]s "$@"`
+		if name == "rm" { // it may be killed between two of those that it takes away, and half way through a folder
+			each = `for at; do case $at in -*) ;; */.routes.phoenix-new) half=$at/old; step %[3]s -rf "$at" ;; *) step %[3]s -rf "$at" ;; esac; done`
+		}
+		r.program("../deadly/"+name, fmt.Sprintf(`step() {
+	read -r count <%[1]s/count
+	echo "$((count + 1))" >%[1]s/count
+	if [ "$count" -ne %[2]d ]; then
+		"$@"
+		return
+	fi
+	[ -z "$half" ] || %[4]s -rf "$half"
+	[ %[5]s = before ] || "$@"
+	: >%[1]s/killed
+	# timeout is in a group of its own: the one that has the lock goes, too.
+	for holder in %[1]s/run/phoenix-*/holder; do
+		[ ! -f "$holder" ] || kill -9 "-$(cut -d ' ' -f 5 "/proc/$(cut -d ' ' -f 1 "$holder")/stat")"
+	done
+	kill -9 0
+}
+`+each, r.dir, n, at, remove, when))
 	}
+	usual := r.runner.replace
+	r.runner.replace = strings.NewReplacer("/run/phoenix-", r.dir+"/run/phoenix-", "PATH="+searchPath, "PATH="+deadly+":"+own+":"+os.Getenv("PATH"))
+	return func() { r.runner.replace = usual }
 }
 
 // BenchmarkFolder puts five hundred entries of 1 KiB, 32 at a time, where a
 // round trip takes 30 ms, with a Check and a Refresh.
 func BenchmarkFolder(b *testing.B) {
+	before := used(b)
 	for b.Loop() {
 		b.StopTimer()
 		r := newRealFolder(b, 30*time.Millisecond)
@@ -302,4 +351,15 @@ func BenchmarkFolder(b *testing.B) {
 		all.Wait()
 		b.ReportMetric(float64(r.runner.trips), "trips/op")
 	}
+	b.ReportMetric((used(b)-before).Seconds()/float64(b.N), "machine-cpu-s/op")
+}
+
+// used is the time that the machine's programs took of the processors.
+func used(b *testing.B) time.Duration {
+	b.Helper()
+	var all syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &all); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(all.Utime.Nano() + all.Stime.Nano())
 }

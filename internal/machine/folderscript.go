@@ -9,7 +9,7 @@ package machine
 // the way to their place), entries (from when on the old ones are to come back)
 // and settled (from when on the new ones are to stay).
 const folderFunctions = `
-n=0 first=0 mended='|' swapped= heard= base= failed= undone=yes out=
+n=0 first=0 mended='|' wrong= tried= swapped= heard= base= failed= undone=yes out=
 # filed PATH: something stands there that is no directory
 filed() { [ -L "$1" ] || { [ -e "$1" ] && [ ! -d "$1" ]; }; }
 # free: an earlier commit may still run, of a connection that was cut
@@ -23,7 +23,8 @@ free() {
 }
 # enter SECONDS: takes the lock, which has its holder in it from the first moment
 enter() {
-	rm -rf "$lock.$$" && mkdir "$lock.$$" && printf '%s %s\n' "$$" "$(($(date +%s) + $1))" >"$lock.$$/holder" || return 2
+	now=$(date +%s)
+	mkdir -p "$lock.$$" && printf '%s %s\n' "$$" "$((now + $1))" >"$lock.$$/holder" || return 2
 	tries=100
 	until mv -T "$lock.$$" "$lock" 2>/dev/null; do
 		if [ "$tries" -le 0 ]; then
@@ -56,7 +57,10 @@ become() {
 	done
 	if [ $# -gt 0 ]; then
 		[ -d "$to" ] || [ "$to" = "$path" ] || mkdir "$to" || return 1
-		rm -rf "$work/go" && mkdir "$work/go" && cp -P -p -t "$work/go" "$@" && mv -f -t "$to" "$work/go"/* || return 1
+		if ! { cp -P -p -t "$work/go" "$@" && mv -f -t "$to" "$work/go"/*; }; then
+			rm -rf "$work/go"/*
+			return 1
+		fi
 	fi
 	set --
 	i=$begin
@@ -72,6 +76,8 @@ become() {
 }
 # mend: a commit that was killed, or of which nobody heard, is brought to its end or undone; who is concerned takes part again
 mend() {
+	[ -d "$work" ] || return 0
+	out=$({ rm -rf "$work/go" && mkdir "$work/go"; } 2>&1) || return
 	if [ -f "$work/settled" ]; then
 		load "$work/settled"
 		out=$(settle 2>&1) || return
@@ -83,8 +89,10 @@ mend() {
 		while read -r prefix mark; do mended="$mended$prefix|"; done <"$work/entries"
 		ended 0 "$n" mended
 	fi
-	rm -rf "$work"
+	tidy
 }
+# tidy: what says that something is to be done goes first
+tidy() { rm -rf "$work/settled" "$work/entries" "$work" "$@"; }
 put() { printf '%s' "$2" >"$work/new/$1"; }
 # bring PREFIX: stages what is kept
 bring() {
@@ -105,6 +113,7 @@ give() {
 strange() {
 	for f in "$work/new"/*; do
 		if filed "$f"; then
+			echo "known"
 			stat -c '%a:%u:%g|%n|' "$path"/* 2>/dev/null | grep -v "^$(stat -c '%a:%u:%g' "$f")|"
 			return 0
 		fi
@@ -119,6 +128,7 @@ same() {
 		if filed "$f"; then
 			at=$path/${f##*/}
 			if [ -L "$at" ] || [ ! -f "$at" ] || ! cmp -s "$f" "$at"; then return 1; fi
+			wrong=${wrong:-$(strange)}
 			case $wrong in
 			*"|$at|"*) return 1 ;;
 			esac
@@ -155,8 +165,15 @@ kept() {
 		fi
 	done
 }
-# listed: the entries with their marks
+# listed FILE: writes down the entries with their marks, each once although it takes part again
 listed() {
+	if [ "$first" -gt 0 ]; then
+		lines | sort -u >"$1.new"
+	else
+		lines >"$1.new"
+	fi && mv -f -T "$1.new" "$1"
+}
+lines() {
 	i=0
 	while [ "$i" -lt "$n" ]; do
 		eval "printf '%s %s\n' \"\$name_$i\" \"\$mark_$i\""
@@ -164,7 +181,7 @@ listed() {
 	done
 }
 journal() {
-	become "$path" "$work/old" 0 "$n" && listed | sort -u >"$work/entries.new" && mv -f -T "$work/entries.new" "$work/entries"
+	become "$path" "$work/old" 0 "$n" && listed "$work/entries"
 }
 # ended FIRST END HOW
 ended() {
@@ -177,10 +194,11 @@ ended() {
 }
 # attempt FIRST END: the entries get in together or, if that is refused, each half for itself
 attempt() {
-	if [ "$(date +%s)" -gt "$stop" ]; then
+	if [ -n "$tried" ] && [ "$(date +%s)" -gt "$stop" ]; then
 		ended "$1" "$2" late
 		return 0
 	fi
+	tried=yes
 	out=$(become "$work/new" "$path" "$1" "$2" 2>&1) || return 1
 	if check; then
 		base=good swapped=yes
@@ -210,7 +228,6 @@ commit() {
 	mend || return
 	undone=yes
 	out=$(stage 2>&1) || return
-	wrong=$(strange)
 	entries
 	failed=
 	[ "$n" -gt 0 ] || return
@@ -222,7 +239,7 @@ commit() {
 	heard=yes failed=refresh
 	refresh || return
 	failed=write
-	out=$({ listed | sort -u >"$work/settled.new" && mv -f -T "$work/settled.new" "$work/settled"; } 2>&1) || return
+	out=$(listed "$work/settled" 2>&1) || return
 	failed=
 	settle >/dev/null 2>&1 || undone=no # the next commit does
 }
@@ -260,7 +277,7 @@ list() {
 		if [ -L "$f" ]; then printf '=%s\n' "$f"; fi
 	done
 	echo @strange
-	stat -c "$form|=%n" -- "$@" 2>/dev/null | grep -v "^$wanted|" | cut -d '|' -f 2-
+	stat -c "$form|=%n" -- "$@" 2>/dev/null | grep -v "^$wanted|"
 	echo @previous
 	if cd "$previous" 2>/dev/null; then timeout 60 sha256sum -- * 2>/dev/null; fi
 	if [ -f "$work/entries" ] && [ ! -f "$work/settled" ]; then
