@@ -56,7 +56,7 @@ type Nginx struct {
 
 // NginxProxy says how requests are passed on. Websockets and streams work without any of it.
 type NginxProxy struct {
-	// maxBodySize of a request, in MiB; 0: any. Default: 0.
+	// maxBodySizeMiB is the most that a request may hold, in MiB; 0: any. Default: 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1048576

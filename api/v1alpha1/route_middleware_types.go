@@ -64,7 +64,7 @@ type RouteRedirect struct {
 
 // RouteStripPrefix takes the beginning of the path away.
 type RouteStripPrefix struct {
-	// prefixes, the first that fits is taken away. X-Forwarded-Prefix tells the backend.
+	// prefixes of which the first that fits is taken away. X-Forwarded-Prefix tells the backend.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1

@@ -30,6 +30,8 @@ type RouteStatus struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=512
 	Servers []string `json:"servers,omitempty"`
 	// gatewayAddress at which clients come in, such as 10.0.0.153.
 	// +optional

@@ -50,7 +50,7 @@ type RouteSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	Backends []RouteBackend `json:"backends,omitempty"`
+	Backends []RouteBackend `json:"backends,omitempty"` //nolint:kubeapilinter // a rule of the struct asks for one of its fields
 	// protocol that backends speak: HTTP, HTTPS, or H2C (HTTP/2 without TLS, as for gRPC). A url says it itself, and a
 	// portainer HostService speaks HTTPS. Default: HTTP.
 	// +optional
@@ -72,7 +72,7 @@ type RouteSpec struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
-	Middlewares []RouteMiddleware `json:"middlewares,omitempty"`
+	Middlewares []RouteMiddleware `json:"middlewares,omitempty"` //nolint:kubeapilinter // a rule of the struct asks for one of its fields
 
 	// tls is the certificate that the gateway serves for the hosts. Default: that of the gateway's server which covers them.
 	// +optional

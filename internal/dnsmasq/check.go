@@ -90,23 +90,13 @@ func (c Config) check() error {
 	k.general()
 	for _, h := range c.Hosts {
 		k.name(h.Source+".name", h.Name)
-		if len(h.Addresses) == 0 {
-			k.refuse(h.Source+".addresses", "", "must not be empty")
-		}
-		for i, a := range h.Addresses {
-			k.address(fmt.Sprintf("%s.addresses[%d]", h.Source, i), a)
-		}
+		k.addresses(h.Source, h.Addresses)
 	}
 	for _, w := range c.Wildcards {
 		if !domPattern.MatchString(w.Domain) || len(w.Domain) > maxName {
 			k.refuse(w.Source+".name", "*."+w.Domain, "must be a DNS domain in lower case")
 		}
-		if len(w.Addresses) == 0 {
-			k.refuse(w.Source+".addresses", "", "must not be empty")
-		}
-		for i, a := range w.Addresses {
-			k.address(fmt.Sprintf("%s.addresses[%d]", w.Source, i), a)
-		}
+		k.addresses(w.Source, w.Addresses)
 	}
 	k.records()
 	for _, z := range c.Zones {
@@ -122,6 +112,15 @@ func (c Config) check() error {
 		k.dhcp(*c.DHCP)
 	}
 	return errors.Join(k.errs...)
+}
+
+func (k *checker) addresses(source string, addresses []string) {
+	if len(addresses) == 0 {
+		k.refuse(source+".addresses", "", "must not be empty")
+	}
+	for i, a := range addresses {
+		k.address(fmt.Sprintf("%s.addresses[%d]", source, i), a)
+	}
 }
 
 func (k *checker) general() {
