@@ -73,7 +73,9 @@ func TestConfigOfAGateway(t *testing.T) {
 		"other headers": {
 			"each as it is set",
 			v1alpha1.Nginx{SecurityHeaders: &v1alpha1.NginxSecurityHeaders{HSTS: span(hsts), ContentTypeNosniff: &off, FrameOptions: "DENY", ReferrerPolicy: "no-referrer"}},
-			func(c *nginx.Config) { c.Headers = nginx.Headers{HSTS: &hsts, FrameOptions: "DENY", ReferrerPolicy: "no-referrer"} },
+			func(c *nginx.Config) {
+				c.Headers = nginx.Headers{HSTS: &hsts, FrameOptions: "DENY", ReferrerPolicy: "no-referrer"}
+			},
 		},
 		"TCP": {
 			"connections end when nothing is said for long", v1alpha1.Nginx{PassThrough: &v1alpha1.NginxPassThrough{}},
