@@ -31,6 +31,9 @@ const (
 	traefikUser     = "traefik"
 	traefikUnit     = "traefik.service"
 	traefikUnitFile = "/etc/systemd/system/" + traefikUnit
+	// traefikHold lets new connections wait while Traefik restarts, in a table of nftables of this name.
+	traefikHold = traefikDir + "/hold.nft"
+	holdTable   = "phoenix_traefik"
 	// traefikPatience is how long Traefik may take to its first answer once it told systemd that it is ready.
 	traefikPatience = 10 * time.Second
 
@@ -201,14 +204,15 @@ func (r router) design() (design, error) {
 	restart := []machine.Trigger{{Unit: traefikUnit, Action: machine.Restart}}
 	d := design{left: r.left, notes: r.notes, fields: r.field}
 	d.want = machine.State{
-		Users: []machine.User{{Name: traefikUser}}, Packages: []string{"curl"},
+		Users: []machine.User{{Name: traefikUser}}, Packages: []string{"curl", "nftables"},
 		Artifacts: []machine.Artifact{{URL: spec.Artifact.URL, SHA256: spec.Artifact.SHA256, Member: spec.Artifact.Member, Path: traefikProgram, Triggers: restart}},
 		Dirs: []machine.Dir{
 			{Path: traefikDir, Owner: "root", Group: "root", Mode: 0o755}, {Path: traefikRoutes, Owner: "root", Group: traefikUser, Mode: 0o750},
 			{Path: traefikPrevious, Owner: "root", Group: "root", Mode: 0o700},
 		},
 		Files: []machine.File{
-			{Path: traefikUnitFile, Content: []byte(r.unitText()), Triggers: restart}, {Path: traefikConf, Content: conf, Triggers: restart},
+			{Path: traefikHold, Content: r.hold()}, {Path: traefikUnitFile, Content: []byte(r.unitText()), Triggers: restart},
+			{Path: traefikConf, Content: conf, Triggers: restart},
 		},
 		Units:  []machine.Unit{{Name: traefikUnit, Enabled: true, Running: true}},
 		Probes: []machine.Probe{r.apiProbe(static.APIPort), r.webProbe(web)},

@@ -67,13 +67,7 @@ func (c Config) checkServers(found *checking) {
 			found.refuse(s.Source+".names", "", "must not be empty")
 		}
 		for i, name := range s.Names {
-			field := fmt.Sprintf("%s.names[%d]", s.Source, i)
-			if !IsName(name) {
-				found.refuse(field, name, nameWords)
-			}
-			if other, twice := served[name]; twice {
-				found.refuse(field, name, "is served by "+other+" too")
-			}
+			found.name(fmt.Sprintf("%s.names[%d]", s.Source, i), name, served[name])
 			served[name] = s.Source
 		}
 		for i, file := range []string{s.Certificate, s.Key} {
@@ -81,6 +75,16 @@ func (c Config) checkServers(found *checking) {
 				found.refuse(s.Source+[]string{".certificate", ".key"}[i], file, pathWords)
 			}
 		}
+	}
+}
+
+// name refuses what is no name of a server, or what another one serves.
+func (c *checking) name(field, name, other string) {
+	if !IsName(name) {
+		c.refuse(field, name, nameWords)
+	}
+	if other != "" {
+		c.refuse(field, name, "is served by "+other+" too")
 	}
 }
 

@@ -35,7 +35,8 @@ type RouteEntry struct {
 	Internal bool
 	// TCP passes the TLS connections of the hosts on as they come. The gateway needs PassThrough; else it changes nothing.
 	TCP bool
-	// Certificate and Key in PEM are those of the Route's own; nil: the gateway's server that covers a host serves it.
+	// Certificate and Key in PEM are those of the Route's own; nil: the gateway's server that covers a host serves it. A
+	// host that a server of the gateway has among its names, other than by a wildcard above it, is served by that one.
 	Certificate, Key []byte
 }
 

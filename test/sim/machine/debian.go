@@ -31,6 +31,7 @@ func DebianPackages() map[string]Package {
 		"dnsmasq-base":      dnsmasqBase(),
 		"dnsmasq":           dnsmasqPackage(),
 		"bind9-dnsutils":    {Version: "1:9.18.28-1~deb12u2", Programs: []string{"dig"}, Files: []PackageFile{binary("/usr/bin/dig")}},
+		"nftables":          {Version: "1.0.6-2+deb12u2", Files: []PackageFile{binary("/usr/sbin/nft")}},
 		"dnsutils":          {Version: "1:9.18.28-1~deb12u2", Depends: []string{"bind9-dnsutils"}},
 		"rpcbind":           {Version: "1.2.6-6+b1", Starts: []string{"rpcbind.service"}, Files: []PackageFile{service("rpcbind", "RPC bind portmap service", "Type=notify\nExecStart=/sbin/rpcbind -f -w"), binary("/usr/sbin/rpcbind")}},
 		"dbus-bin":          {Version: "1.14.10-1~deb12u1", Programs: []string{"dbus-send"}, Files: []PackageFile{binary("/usr/bin/dbus-send")}},

@@ -125,7 +125,7 @@ func (c *Config) read(tree crossplane.Directives) error {
 func (c *Config) http(tree crossplane.Directives) error {
 	outer := block{scope: scope{root: "/usr/share/nginx/html", index: []string{"index.html"}, maxBody: 1 << 20}}
 	for _, d := range tree {
-		if _, err := c.web.shared(c, d); err != nil {
+		if err := c.web.shared(c, d); err != nil {
 			return err
 		}
 		c.wideNames = c.wideNames || d.Directive == "server_names_hash_bucket_size"

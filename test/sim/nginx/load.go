@@ -83,8 +83,8 @@ func Load(main string, files Files) (*Config, error) {
 	return c, nil
 }
 
-// loadModules finds the modules that a file, and those that it includes outside of
-// all blocks, load.
+// loadModules finds the modules that a file, and those that it includes before its
+// first block, load.
 func (c *Config) loadModules(file string, depth int) error {
 	text, err := c.files.Read(absolute(file))
 	if err != nil || depth > maxIncludes {
@@ -93,29 +93,41 @@ func (c *Config) loadModules(file string, depth int) error {
 	entries, _ := entriesOf(file, string(text)) // of a broken file, those before
 	for _, d := range entries {
 		if slices.Contains(d.Args, "{") {
-			break
+			return nil
 		}
-		switch {
-		case len(d.Args) != 1:
-		case d.Directive == "include":
-			files, _ := c.files.Glob(absolute(d.Args[0])) // a pattern that is none fits nothing
-			for _, other := range files {
-				if err := c.loadModules(other, depth+1); err != nil {
-					return err
-				}
-			}
-		case d.Directive == "load_module":
-			name := path.Base(d.Args[0])
-			if slices.Contains(c.modules, name) {
-				return at(d, "module %q is already loaded", strings.TrimSuffix(name, ".so"))
-			}
-			at := path.Join("/usr/lib/nginx/modules", name)
-			if _, err := c.files.Read(at); err != nil {
-				return fmt.Errorf("dlopen() %q failed (%s: cannot open shared object file: No such file or directory) in %s:%d", at, at, d.File, d.Line)
-			}
-			c.modules = append(c.modules, name)
+		if len(d.Args) == 1 && d.Directive == "load_module" {
+			err = c.loadModule(d)
+		}
+		if len(d.Args) == 1 && d.Directive == "include" {
+			err = c.loadIncluded(d.Args[0], depth+1)
+		}
+		if err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+func (c *Config) loadIncluded(pattern string, depth int) error {
+	files, _ := c.files.Glob(absolute(pattern)) // a pattern that is none fits nothing
+	for _, file := range files {
+		if err := c.loadModules(file, depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) loadModule(d *crossplane.Directive) error {
+	name := path.Base(d.Args[0])
+	if slices.Contains(c.modules, name) {
+		return at(d, "module %q is already loaded", strings.TrimSuffix(name, ".so"))
+	}
+	place := path.Join("/usr/lib/nginx/modules", name)
+	if _, err := c.files.Read(place); err != nil {
+		return at(d, "dlopen() %q failed (%s: cannot open shared object file: No such file or directory)", place, place)
+	}
+	c.modules = append(c.modules, name)
 	return nil
 }
 

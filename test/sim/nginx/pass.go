@@ -31,7 +31,7 @@ type passer struct {
 // streams reads the stream block.
 func (c *Config) streams(tree crossplane.Directives) error {
 	for _, d := range tree {
-		if _, err := c.stream.shared(c, d); err != nil {
+		if err := c.stream.shared(c, d); err != nil {
 			return err
 		}
 	}
@@ -169,12 +169,12 @@ var errSeen = errors.New("the name was seen")
 func preread(conn net.Conn) (net.Conn, string) {
 	var read bytes.Buffer
 	name := ""
-	_ = tls.Server(ears{Conn: conn, heard: io.TeeReader(conn, &read)}, &tls.Config{ //nolint:gosec // nothing is spoken
+	_ = tls.Server(ears{Conn: conn, heard: io.TeeReader(conn, &read)}, &tls.Config{
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			name = hello.ServerName
 			return nil, errSeen
 		},
-	}).Handshake() // it always fails
+	}).HandshakeContext(context.Background()) // it always fails
 	return ears{Conn: conn, heard: io.MultiReader(&read, conn), speaks: true}, name
 }
 

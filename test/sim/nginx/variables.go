@@ -4,6 +4,7 @@
 package nginx
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -30,21 +31,21 @@ func newSection(own []string) section {
 // mention notes a text whose variables must be known in the end.
 func (s *section) mention(texts ...string) { s.mentioned = append(s.mentioned, texts...) }
 
-// shared reads a directive that makes something for all servers; false: it is another one.
-func (s *section) shared(c *Config, d *crossplane.Directive) (bool, error) {
+// shared reads a directive that makes something for all servers; others it passes
+// over.
+func (s *section) shared(c *Config, d *crossplane.Directive) error {
 	switch d.Directive {
 	case "map", "geo":
-		return true, s.table(c, d)
+		return s.table(c, d)
 	case "upstream":
-		return true, s.upstream(d)
+		return s.upstream(d)
 	case "map_hash_bucket_size":
 		if len(s.tables) > 0 {
-			return true, at(d, "%q directive is duplicate", d.Directive)
+			return at(d, "%q directive is duplicate", d.Directive)
 		}
 		s.buckets = true
-		return true, nil
 	}
-	return false, nil
+	return nil
 }
 
 // upstream reads the addresses of one.
@@ -66,7 +67,7 @@ func (s *section) upstream(d *crossplane.Directive) error {
 // check complains of what can be seen only when everything was read.
 func (s *section) check() error {
 	if s.crowded && !s.buckets {
-		return fmt.Errorf("could not build map_hash, you should increase map_hash_bucket_size: 64")
+		return errors.New("could not build map_hash, you should increase map_hash_bucket_size: 64")
 	}
 	for _, text := range s.mentioned {
 		for _, m := range variable.FindAllStringSubmatch(text, -1) {
