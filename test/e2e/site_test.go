@@ -132,8 +132,8 @@ func (w *theatre) runsOnce() {
 func (w *theatre) restoreKeys(from *theatre) {
 	w.Helper()
 	keys := from.keys()
-	if len(keys) != 11 {
-		w.Errorf("%d Secrets with keys, want those of an authority, of four Certificates and of Portainer", len(keys))
+	if len(keys) != 12 {
+		w.Errorf("%d Secrets with keys, want those of an authority, of five Certificates and of Portainer", len(keys))
 	}
 	for _, s := range keys {
 		s.ObjectMeta = metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, Annotations: s.Annotations}
@@ -266,6 +266,7 @@ func (w *theatre) isReference() {
 		w.Errorf("%d guests, want %d and the template", n, len(reference))
 	}
 	w.runsOnce()
+	w.servesAll(w.visitor())
 }
 
 // noSecrets looks for the token, the SSH key and every key that was made wherever somebody without access to Secrets may look.
@@ -279,7 +280,7 @@ func (w *theatre) noSecrets() {
 	places["the manager's log"] = string(log)
 	for name, list := range map[string]client.ObjectList{
 		"Hosts": &v1alpha1.HostList{}, "Guests": &v1alpha1.GuestList{}, "HostServices": &v1alpha1.HostServiceList{}, "Certificates": &v1alpha1.CertificateList{},
-		"DockerStacks": &v1alpha1.DockerStackList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
+		"DockerStacks": &v1alpha1.DockerStackList{}, "Routes": &v1alpha1.RouteList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
 	} {
 		if err := w.Client.List(context.Background(), list); err != nil {
 			w.Fatal(err)
