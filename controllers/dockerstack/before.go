@@ -29,7 +29,7 @@ func (seen *Seen) before() (frozen, spoilt []string) {
 // inVain says that the same was deployed for the same reasons, with success, and nothing came of it.
 func (seen *Seen) inVain() bool {
 	last, ok := seen.memory.tries[theDeployment]
-	return ok && last.of == seen.trial() && last.problem.reason == seen.diffs[0].reason
+	return ok && last.of == seen.trial() && last.reason == seen.diffs[0].reason
 }
 
 // remember reads what ran by the record, where the Secret does not tell. A text that Portainer has lost is not missed.

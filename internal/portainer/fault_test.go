@@ -55,7 +55,11 @@ func cut(w http.ResponseWriter, _ *http.Request) {
 	_ = conn.Close()
 }
 
-func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+// hang never answers: a handler that returned would, if the client is slower to give up than the server to hear of it.
+func hang(_ http.ResponseWriter, r *http.Request) {
+	<-r.Context().Done()
+	panic(http.ErrAbortHandler)
+}
 
 func text(status int, body string) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) {
