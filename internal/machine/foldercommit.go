@@ -82,7 +82,7 @@ func (o FolderOptions) commitScript(group []*order) string {
 	s.line("stop=$((now + %d))", folderChecks)
 	s.line("commit")
 	s.line(`if [ -n "$failed" ]; then undo; fi`)
-	s.line(`if [ "$undone" = yes ]; then tidy "$lock"; else rm -rf "$lock"; fi`)
+	s.line("leave")
 	s.line("report")
 	s.line("list %d", mostTold)
 	s.line("echo @end; exit 0")

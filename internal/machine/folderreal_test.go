@@ -311,8 +311,9 @@ func (r *realFolder) deadly(n int, when string) (asBefore func()) {
 	[ %[5]s = before ] || "$@"
 	: >%[1]s/killed
 	# timeout is in a group of its own: the one that has the lock goes, too.
-	for holder in %[1]s/run/phoenix-*/holder; do
-		[ ! -f "$holder" ] || kill -9 "-$(cut -d ' ' -f 5 "/proc/$(cut -d ' ' -f 1 "$holder")/stat")"
+	for claim in %[1]s/run/phoenix-*/*-*; do
+		claim=${claim##*/}
+		[ ! -d "/proc/${claim%%-*}" ] || kill -9 "-$(cut -d ' ' -f 5 "/proc/${claim%%-*}/stat")"
 	done
 	kill -9 0
 }

@@ -12,27 +12,36 @@ const folderFunctions = `
 n=0 first=0 mended='|' wrong= tried= swapped= heard= base= failed= undone=yes out=
 # filed PATH: something stands there that is no directory
 filed() { [ -L "$1" ] || { [ -e "$1" ] && [ ! -d "$1" ]; }; }
+# busy: whether a commit runs, by its claim in the lock: its process, where that can be seen, and until when it may take
+busy() {
+	for claim in "$lock"/*; do
+		until=${claim##*-} holder=${claim##*/}
+		if [ -e "$claim" ] && [ "$until" -gt "$(date +%s)" ] && { [ ! -d "/proc/$$" ] || [ -d "/proc/${holder%-*}" ]; }; then return 0; fi
+	done
+	return 1
+}
 # free: an earlier commit may still run, of a connection that was cut
 free() {
 	tries=100
-	while held; do
+	while busy; do
 		tries=$((tries - 1))
 		[ "$tries" -gt 0 ] || return 1
 		sleep 0.1
 	done
 }
-# enter SECONDS: takes the lock, which has its holder in it from the first moment
+# enter SECONDS: takes the lock. It is a folder with one claim in it, which nobody can replace while it is there; a claim
+# has a name of its own, so that who takes away that of one who is gone never takes away another
 enter() {
-	now=$(date +%s)
-	mkdir -p "$lock.$$" && printf '%s %s\n' "$$" "$((now + $1))" >"$lock.$$/holder" || return 2
-	tries=100
+	now=$(date +%s) tries=100
+	mine=$$-$((now + $1))
+	mkdir -p "$lock.$$" && true >"$lock.$$/$mine" || return 2
 	until mv -T "$lock.$$" "$lock" 2>/dev/null; do
 		if [ "$tries" -le 0 ]; then
 			rm -rf "$lock.$$"
 			return 1
 		fi
 		tries=$((tries - 1))
-		if held; then sleep 0.1; else rm -rf "$lock"; fi
+		if busy; then sleep 0.1; else rm -f "$claim"; fi
 	done
 }
 # note PREFIX MARK: one more entry
@@ -93,6 +102,11 @@ mend() {
 }
 # tidy: what says that something is to be done goes first
 tidy() { rm -rf "$work/settled" "$work/entries" "$work" "$@"; }
+# leave: gives the lock back, unless another has it
+leave() {
+	if [ "$undone" = yes ]; then tidy "$lock/$mine"; else rm -f "$lock/$mine"; fi
+	rmdir "$lock" 2>/dev/null
+}
 put() { printf '%s' "$2" >"$work/new/$1"; }
 # bring PREFIX: stages what is kept
 bring() {
