@@ -50,6 +50,7 @@ func TestReferenceSite(t *testing.T) {
 	fresh.Site.ForgetRequests()
 	fresh.server().ForgetRequests()
 	fresh.restoreKeys(w)
+	fresh.oldest(w, "traefik")
 	if err := fresh.ApplySamples(context.Background(), samples); err != nil {
 		t.Fatal(err)
 	}
@@ -141,6 +142,21 @@ func (w *theatre) restoreKeys(from *theatre) {
 			w.Fatal(err)
 		}
 	}
+}
+
+// oldest declares one Guest of another control plane a second before all others: nobody applies everything in the same
+// order and at the same pace twice.
+func (w *theatre) oldest(from *theatre, name string) {
+	w.Helper()
+	g := v1alpha1.Guest{}
+	if err := from.Client.Get(context.Background(), client.ObjectKey{Namespace: world.Namespace, Name: name}, &g); err != nil {
+		w.Fatal(err)
+	}
+	first := v1alpha1.Guest{ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Name}, Spec: g.Spec}
+	if err := w.Client.Create(context.Background(), &first); err != nil {
+		w.Fatal(err)
+	}
+	time.Sleep(time.Until(first.CreationTimestamp.Add(time.Second)))
 }
 
 // keys are the Secrets that Phoenix made: those of the authority, of the Certificates and of Portainer.
