@@ -26,6 +26,7 @@ var certificates = map[string]struct {
 	chain, key string
 }{
 	"nginx":     {nginx, "/etc/nginx/phoenix/nginx/nginx.crt", "/etc/nginx/phoenix/nginx/nginx.key"},
+	"site":      {nginx, "/etc/nginx/phoenix/nginx/site.crt", "/etc/nginx/phoenix/nginx/site.key"},
 	"traefik":   {traefik, "/etc/traefik/tls/traefik.crt", "/etc/traefik/tls/traefik.key"},
 	"portainer": {portainer, "/etc/portainer/tls/portainer.crt", "/etc/portainer/tls/portainer.key"},
 	"drphoenix": {drphoenix, "/etc/portainer/tls/drphoenix.crt", "/etc/portainer/tls/drphoenix.key"},
@@ -90,7 +91,7 @@ func verified(r *reference, name string) {
 // refused asks nginx for what it does not have.
 func refused(t *testing.T) {
 	t.Helper()
-	got, err := site.Exec(t.Context(), traefik, "sh", "-c", `openssl s_client -connect "$0" -servername other.phoenix.lan </dev/null 2>&1`, gateway)
+	got, err := site.Exec(t.Context(), traefik, "sh", "-c", `openssl s_client -connect "$0" -servername other.example.org </dev/null 2>&1`, gateway)
 	if err != nil || got.Exit == 0 || !strings.Contains(got.Stdout, "unrecognized name") {
 		t.Errorf("a name that nginx does not know: %+v (%v)", got, err)
 	}
@@ -98,7 +99,7 @@ func refused(t *testing.T) {
 		Timeout: 5 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{DisableKeepAlives: true},
 	}
-	for host, want := range map[string]string{"nginx.phoenix.lan": "308 https://nginx.phoenix.lan/a?b=c", "other.phoenix.lan": ""} {
+	for host, want := range map[string]string{"a.phoenix.lan": "308 https://a.phoenix.lan/a?b=c", "nginx.phoenix.lan": "", "other.phoenix.lan": ""} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://10.0.0.153/a?b=c", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
@@ -128,7 +129,7 @@ func renewals(r *reference) {
 	})
 	minute.Spec.Duration, minute.Spec.RenewBeforePercentage = &metav1.Duration{Duration: time.Minute}, 84
 	r.declare(minute)
-	const servers = `{"spec":{"nginx":{"servers":[{"name":"nginx","certificateRef":{"name":"nginx"}}%s]}}}`
+	const servers = `{"spec":{"nginx":{"servers":[{"name":"nginx","certificateRef":{"name":"nginx"}},{"name":"site","certificateRef":{"name":"site"}}%s]}}}`
 	r.patch(serviceKey("nginx"), fmt.Sprintf(servers, `,{"name":"minute","certificateRef":{"name":"minute"}}`))
 	clients := r.visitWhenServed("minute.phoenix.lan")
 	first := r.certificate("minute").Status.Revision
@@ -185,7 +186,7 @@ func outage(r *reference) {
 	r.patch(serviceKey("step-ca"), `{"spec":{"management":null}}`)
 	r.ready("step-ca")
 	r.renewed("minute", overdue.Status.Revision+1)
-	r.certified(nil, "nginx", "traefik", "portainer", "drphoenix")
+	r.certified(nil, "nginx", "site", "traefik", "portainer", "drphoenix")
 	t.Logf("the authority was away for %s after the renewal time; renewed %s after that", stopped, time.Since(due)-stopped)
 }
 

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -121,7 +120,7 @@ func leaf(t *testing.T, text []byte) *x509.Certificate {
 	return c
 }
 
-// visitors open connection after connection to an HTTPS server, verify its certificate, and ask for a page.
+// visitors open connection after connection to an HTTPS server, verify its certificate, and ask for a page that nobody has.
 type visitors struct {
 	address, name string
 	config        atomic.Pointer[tls.Config]
@@ -150,7 +149,7 @@ func (r *reference) visitWhenServed(name string) *visitors {
 	v := &visitors{name: name}
 	v.trust(r.trusted())
 	r.within(installTime, "nginx serves "+name, func() error {
-		_, err := ask404(gateway, v.config.Load())
+		_, err := knock(gateway, v.config.Load())
 		return err
 	})
 	return visit(gateway, name, r.trusted())
@@ -175,7 +174,7 @@ func (v *visitors) trust(roots []byte) {
 
 func (v *visitors) visit() {
 	for {
-		serial, err := ask404(v.address, v.config.Load())
+		serial, err := knock(v.address, v.config.Load())
 		v.count(serial, err)
 		select {
 		case <-v.stop:
@@ -196,9 +195,9 @@ func (v *visitors) count(serial string, err error) {
 	v.serials[serial]++
 }
 
-// ask404 makes one connection and one request, and returns the serial number of the server's certificate. A name that is
-// served by nothing yet is answered with 404.
-func ask404(address string, config *tls.Config) (serial string, err error) {
+// knock makes one connection and one request, and returns the serial number of the server's certificate. A name that no Route
+// has is not answered: the connection ends.
+func knock(address string, config *tls.Config) (serial string, err error) {
 	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: config}
 	c, err := d.DialContext(test, "tcp", address)
 	if err != nil {
@@ -215,7 +214,7 @@ func ask404(address string, config *tls.Config) (serial string, err error) {
 	if _, err := answer.ReadFrom(c); err != nil {
 		return "", err
 	}
-	if want := fmt.Sprintf("HTTP/1.1 %d ", http.StatusNotFound); !strings.HasPrefix(answer.String(), want) {
+	if answer.Len() > 0 {
 		return "", fmt.Errorf("answered %.60q", answer.String())
 	}
 	return c.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.Text(16), nil

@@ -27,7 +27,7 @@ func TestSoakCertificates(t *testing.T) {
 	})
 	minute.Spec.Duration = &metav1.Duration{Duration: time.Minute}
 	r.declare(minute)
-	r.patch(serviceKey("nginx"), `{"spec":{"nginx":{"servers":[{"name":"nginx","certificateRef":{"name":"nginx"}},{"name":"minute","certificateRef":{"name":"minute"}}]}}}`)
+	r.patch(serviceKey("nginx"), `{"spec":{"nginx":{"servers":[{"name":"nginx","certificateRef":{"name":"nginx"}},{"name":"site","certificateRef":{"name":"site"}},{"name":"minute","certificateRef":{"name":"minute"}}]}}}`)
 	clients := r.visitWhenServed("minute.phoenix.lan")
 	first := r.certificate("minute").Status.Revision
 	began := time.Now()
@@ -96,6 +96,6 @@ func rotated(r *reference, clients *visitors) {
 			return err
 		})
 	}
-	r.certified(nil, "nginx", "traefik", "portainer", "drphoenix", "minute")
+	r.certified(nil, "nginx", "site", "traefik", "portainer", "drphoenix", "minute")
 	verified(r, "nginx.phoenix.lan")
 }

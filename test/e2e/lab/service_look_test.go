@@ -55,6 +55,9 @@ func names(r *reference) {
 		{"a record", "phoenix.phoenix.lan", "A", "10.0.0.13"},
 		{"the address of a Guest", "10.0.0.10.in-addr.arpa", "PTR", "step-ca.phoenix.lan."},
 		{"the address of a record", "13.0.0.10.in-addr.arpa", "PTR", "phoenix.phoenix.lan."},
+		{"a Route", "a.phoenix.lan", "A", "10.0.0.153"},
+		{"a Route to what is on a machine of another name", "docker.phoenix.lan", "A", "10.0.0.153"},
+		{"the gateway's address, which is its Guest's name still", "153.0.0.10.in-addr.arpa", "PTR", "nginx.phoenix.lan."},
 		{"an exact name, and no sub-domains", "below.step-ca.phoenix.lan", "A", ""},
 		{"a name of the world, which the upstream knows", lab.UpstreamName, "A", lab.UpstreamAddress},
 	} {
@@ -119,11 +122,8 @@ func exports(r *reference) {
 
 // ports on which something listens, by machine. Of these, every guest's sshd may be reached by nobody.
 var ports = map[int][]int{
-	lab.Host: {53, 2049}, nginx: {22, 80, 443}, traefik: {22, 80}, stepCA: {22, 443}, portainer: {22, 9443}, drphoenix: {22, 8081, 8082, 9001},
+	lab.Host: {53, 2049}, nginx: {22, 80, 443}, traefik: {22, 80, 443}, stepCA: {22, 443}, portainer: {22, 9443}, drphoenix: {22, 8081, 8082, 9001},
 }
-
-// pretended are the ports of what no sample declares yet.
-var pretended = map[int]int{traefik: 80}
 
 // outsider stands for the client outside of the site.
 const outsider = -1
@@ -131,7 +131,7 @@ const outsider = -1
 // flows are the connections that are declared, and there are no others: what each machine reaches.
 var flows = map[int][]string{
 	outsider:  {"10.0.0.153:443", "10.0.0.153:80"},
-	nginx:     {"10.0.0.10:443", "10.0.0.111:9443", "10.0.0.12:80", "10.0.0.13:53"},
+	nginx:     {"10.0.0.10:443", "10.0.0.111:9443", "10.0.0.12:443", "10.0.0.12:80", "10.0.0.13:53"},
 	traefik:   {"10.0.0.10:443", "10.0.0.102:8081", "10.0.0.102:8082", "10.0.0.111:9443", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
 	stepCA:    {"10.0.0.111:9443", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
 	portainer: {"10.0.0.10:443", "10.0.0.102:9001", "10.0.0.13:2049", "10.0.0.13:53", "10.0.0.153:443", "10.0.0.153:80"},
@@ -141,9 +141,6 @@ var flows = map[int][]string{
 // connections tries every connection between the machines.
 func connections(r *reference) {
 	t := r.T
-	for vmid, port := range pretended {
-		listen(t, vmid, port)
-	}
 	for vmid, open := range ports {
 		for _, port := range open {
 			here := fmt.Sprintf("%s:%d", addresses[vmid], port)
@@ -177,13 +174,6 @@ func connections(r *reference) {
 	}
 }
 
-// listen has a machine answer connections to a port.
-func listen(t *testing.T, vmid, port int) {
-	t.Helper()
-	unit := fmt.Sprintf("listen-%d", port)
-	inside(t, vmid, "systemd-run", "--quiet", "--collect", "--unit="+unit, "systemd-socket-activate", "--listen="+fmt.Sprint(port), "--accept", "--inetd", "echo", "hello")
-}
-
 // reached tries connections from a machine, all at once: those that came about, in order.
 func reached(t *testing.T, from int, targets []string) []string {
 	t.Helper()
@@ -207,9 +197,10 @@ wait`
 func idle(r *reference) {
 	names := slices.Concat(entries, services, under)
 	r.rest(names...)
+	r.restRoutes()
 	const script = `find /etc /var/lib/phoenix /srv /usr/local -xdev ! -path '/etc/pve/*' -printf '%p %y %m %u:%g %s %T@ %C@\n' | sort; find /etc /var/lib/phoenix -xdev -type f ! -path '/etc/pve/*' -exec sha256sum {} + | sort`
 	before, pve := map[int]string{}, len(site.Site.Writes())
-	for _, vmid := range []int{lab.Host, nginx, stepCA, portainer, drphoenix} {
+	for _, vmid := range []int{lab.Host, nginx, traefik, stepCA, portainer, drphoenix} {
 		before[vmid] = inside(r.T, vmid, "sh", "-c", script)
 	}
 	for round := range 3 {
@@ -232,6 +223,7 @@ func idle(r *reference) {
 				r.Errorf("round %d: the look at %s wrote to the object", round, name)
 			}
 		}
+		r.idleRoutes()
 	}
 	for vmid, text := range before {
 		same(r.T, fmt.Sprintf("machine %d", vmid), text, inside(r.T, vmid, "sh", "-c", script))

@@ -273,10 +273,17 @@ func (r *reference) remove(objects ...client.Object) {
 }
 
 // begun counts the passes over a service that Phoenix began, by its log, and passes those that came to their end.
-func (r *reference) begun(name string) int  { return r.logged(`"msg":"Reconciling"`, name) }
-func (r *reference) passes(name string) int { return r.logged(`"msg":"Reconcile done`, name) }
+func (r *reference) begun(name string) int {
+	return r.logged(`"msg":"Reconciling"`, "HostService", name)
+}
+func (r *reference) passes(name string) int { return r.passesOf("HostService", name) }
 
-func (r *reference) logged(what, name string) int {
+// passesOf is passes for another kind.
+func (r *reference) passesOf(kind, name string) int {
+	return r.logged(`"msg":"Reconcile done`, kind, name)
+}
+
+func (r *reference) logged(what, kind, name string) int {
 	r.Helper()
 	log, err := os.ReadFile(r.LogFile())
 	if err != nil {
@@ -284,7 +291,7 @@ func (r *reference) logged(what, name string) int {
 	}
 	n := 0
 	for line := range strings.Lines(string(log)) {
-		if strings.Contains(line, what) && strings.Contains(line, fmt.Sprintf(`"HostService":{"name":%q`, name)) {
+		if strings.Contains(line, what) && strings.Contains(line, fmt.Sprintf(`%q:{"name":%q`, kind, name)) {
 			n++
 		}
 	}

@@ -20,7 +20,7 @@ import (
 var services = []string{"dnsmasq", "nfs", "firewall"}
 
 // entries are the services of the samples that run in guests.
-var entries = []string{"step-ca", "nginx"}
+var entries = []string{"step-ca", "nginx", "traefik"}
 
 // TestServices brings the reference site up on real machines and then does to it what people and programs do: it asks,
 // reads, connects, edits by hand, breaks, kills. In the end everything is deleted, and the host is what it was.
@@ -48,6 +48,7 @@ func TestServices(t *testing.T) {
 	r.part("trust", trusting)
 	r.part("issued", issued)
 	r.part("idle", idle)
+	r.part("routes", routes)
 	r.part("stacks", stacks)
 	r.part("drift", drift)
 	r.part("exclusive", exclusive)
@@ -77,17 +78,21 @@ func removal(r *reference, before string) {
 // removeAll deletes every object, with what it stands for.
 func (r *reference) removeAll() {
 	r.Helper()
+	var ways v1alpha1.RouteList
 	var deployed v1alpha1.DockerStackList
 	var guests v1alpha1.GuestList
 	var orders v1alpha1.CertificateList
 	var found v1alpha1.HostServiceList
 	var hosts v1alpha1.HostList
-	for _, list := range []client.ObjectList{&deployed, &guests, &orders, &found, &hosts} {
+	for _, list := range []client.ObjectList{&ways, &deployed, &guests, &orders, &found, &hosts} {
 		if err := r.Client.List(test, list); err != nil {
 			r.Fatal(err)
 		}
 	}
 	var all []client.Object
+	for i := range ways.Items {
+		all = append(all, &ways.Items[i])
+	}
 	for i := range deployed.Items {
 		all = append(all, &deployed.Items[i])
 	}
