@@ -182,19 +182,24 @@ func (k *Kind) declaredFor(ctx context.Context, s *v1alpha1.HostService) (declar
 	if err := k.Reader.List(ctx, &services, client.InNamespace(s.Namespace)); err != nil {
 		return d, fmt.Errorf("list HostServices: %w", err)
 	}
-	for _, o := range services.Items {
-		if o.Spec.HostRef != nil && o.Spec.HostRef.Name == d.host.Name || o.Spec.GuestRef != nil && here[o.Spec.GuestRef.Name] {
-			d.services = append(d.services, o)
-		} else {
-			d.farServices = append(d.farServices, o)
-		}
-	}
+	d.place(services.Items, here)
 	slices.SortFunc(d.services, func(a, b v1alpha1.HostService) int { return cmp.Compare(a.Name, b.Name) })
 	var err error
 	if s.Spec.Firewall.Flows == v1alpha1.FlowsDerive {
 		d.routes, d.stacks, err = k.declaredRoutes(ctx, s.Namespace)
 	}
 	return d, err
+}
+
+// place tells the services on the Host and in its Guests from those of others.
+func (d *declared) place(services []v1alpha1.HostService, here map[string]bool) {
+	for _, o := range services {
+		if o.Spec.HostRef != nil && o.Spec.HostRef.Name == d.host.Name || o.Spec.GuestRef != nil && here[o.Spec.GuestRef.Name] {
+			d.services = append(d.services, o)
+		} else {
+			d.farServices = append(d.farServices, o)
+		}
+	}
 }
 
 // declaredRoutes are the Routes of a namespace, and the stacks that they may lead to.

@@ -85,21 +85,23 @@ func (d *dnsmasqDaemon) answer(name, kind string, depth int) (dnsAnswer, error) 
 	if d.conf.flags["domain-needed"] && plain || d.conf.flags["bogus-priv"] && privateReverse(name) {
 		return d.nothing(name), nil
 	}
-	for domain := name; ; {
-		if domain != name {
-			if out, done, err := d.rule("*."+domain, name, kind, depth); done {
-				return out, err
-			}
-		}
+	for _, domain := range domainsAbove(name) {
 		if out, done, err := d.rule(domain, name, kind, depth); done {
 			return out, err
 		}
-		if domain == "" {
-			break
-		}
-		_, domain, _ = strings.Cut(domain, ".")
 	}
 	return d.forward(d.upstreams(), name, kind, depth)
+}
+
+// domainsAbove are a name and what is above it, the longest first: of each but the name
+// itself, all below it comes before it with all below.
+func domainsAbove(name string) []string {
+	domains := []string{name}
+	for name != "" {
+		_, name, _ = strings.Cut(name, ".")
+		domains = append(domains, "*."+name, name)
+	}
+	return domains
 }
 
 // nothing is the answer about a name that nobody else is asked for: it does not
