@@ -141,6 +141,7 @@ func (seen *firewallSeen) read(ctx context.Context) error {
 	if err := r.usesMissing(); err != nil {
 		return err
 	}
+	seen.want.keep(seen.state)
 	if conflicts := firewall.Conflicts(seen.want.Want, seen.state); len(conflicts) > 0 {
 		return reconcile.Stall(FirewallNotOwnedReason, fmt.Errorf(
 			"%s: rename it here, or take over what nobody owns with adoptionPolicy: IfUnowned", strings.Join(conflicts, "; ")))

@@ -116,6 +116,11 @@ func (b *wantBuilder) derive() error {
 		b.admit(flows[:end])
 		flows = flows[end:]
 	}
+	for name, reasons := range b.d.unknownBackends() {
+		if l, ok := b.levelOf(guestNamed(b.d.guests, name)); ok {
+			b.unknown[l] = reasons
+		}
+	}
 	return nil
 }
 
@@ -154,15 +159,15 @@ func (b *wantBuilder) admit(flows []flow) {
 	}
 	sources := b.begins(flows)
 	rule := firewall.Rule{
-		Type: "in", Action: "ACCEPT", Proto: flows[0].Protocol, DPort: fmt.Sprint(flows[0].Port), Comment: flows[0].Why, Enable: true,
-	}
-	if len(rule.Comment) > maxComment {
-		rule.Comment = rule.Comment[:maxComment]
+		Type: "in", Action: "ACCEPT", Proto: flows[0].Protocol, DPort: fmt.Sprint(flows[0].Port), Comment: shortComment(flows[0].Why), Enable: true,
 	}
 	w := b.want.Levels[l]
 	w.Rules = append(w.Rules, spread(rule, sources, []string{""})...)
 	b.want.Levels[l] = w
 }
+
+// shortComment is a reason as a rule bears it.
+func shortComment(why string) string { return why[:min(len(why), maxComment)] }
 
 // begins are the sources of flows; an open beginning is everybody.
 func (b *wantBuilder) begins(flows []flow) []string {

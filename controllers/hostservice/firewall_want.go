@@ -25,6 +25,7 @@ type wantBuilder struct {
 	refs    []nameRef
 	macros  []string // that Proxmox has
 	notes   []string
+	unknown map[firewall.Level][]string // see wanted
 }
 
 // wanted is what a HostService declares, with the aliases and sets that have to be there before it may be made so.
@@ -33,6 +34,8 @@ type wanted struct {
 	fields map[firewall.Level]string
 	refs   []nameRef
 	notes  []string // what people should know beside
+	// unknown are the reasons of rules that are not known yet: the comments of those that are in force.
+	unknown map[firewall.Level][]string
 }
 
 // wantOf renders a spec. Errors are the spec's, or say what has to be there first.
@@ -42,13 +45,13 @@ func wantOf(s *v1alpha1.HostService, d declared, owner string, macros []string) 
 		Owner: owner, Exclusive: spec.Exclusive != nil && *spec.Exclusive, Adopt: s.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned,
 		Levels: map[firewall.Level]firewall.LevelWant{}, Aliases: map[string]firewall.Alias{}, Sets: map[string]firewall.Set{},
 		Lifeline: lifelineOf(d),
-	}}
+	}, unknown: map[firewall.Level][]string{}}
 	for _, part := range []func() error{b.datacenter, b.nodes, b.declaredGuests, b.derive} {
 		if err := part(); err != nil {
 			return wanted{}, err
 		}
 	}
-	return wanted{b.want, b.fields, b.refs, b.notes}, nil
+	return wanted{b.want, b.fields, b.refs, b.notes, b.unknown}, nil
 }
 
 // usesMacros says whether a spec names any macro.

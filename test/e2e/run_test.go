@@ -28,7 +28,7 @@ func TestRun(t *testing.T) {
 		says            []string
 	}{
 		{"there is not time enough: every blocker is named", "1s", true, []string{"not every object is Ready after 1s:", "guest/step-ca  ", "guest/drphoenix  "}},
-		{"all is well", "5m", false, []string{"all 26 objects are Ready", "NAME      READY   STATUS   VERSION", "step-ca     True    InSync   Container   103    phoenix   10.0.0.10 ", "firewall           True    InSync   firewall         Host/phoenix ", "nginx       True    InSync   nginx-tls ", "stack-b   True    InSync   drphoenix     2/2 ", "portainer   True    InSync   docker.phoenix.lan   HostService/portainer   https://docker.phoenix.lan/ "}},
+		{"all is well", "5m", false, []string{"all 26 objects are Ready", "NAME      READY   STATUS   VERSION", "step-ca     True    InSync   Container   103    phoenix   10.0.0.10 ", "firewall           True    InSync   firewall         Host/phoenix ", "nginx       True    InSync   nginx-tls ", "stack-b   True    InSync   drphoenix     2/2 ", "portainer   True    InSync   docker.phoenix.lan   HostService/portainer     https://docker.phoenix.lan/ "}},
 	} {
 		t.Run(tc.timeout, func(t *testing.T) {
 			dir := t.TempDir()
