@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,15 +33,16 @@ func visits(ctx context.Context, w *world.World, outsider string) (string, error
 	if w.Proxy != "" {
 		way = "--proxy socks5h://" + w.Proxy + " "
 	}
-	var b strings.Builder
+	var lines []string
 	for _, r := range routes.Items {
 		at, err := url.Parse(r.Status.URL)
 		if err != nil || at.Host == "" || r.Status.GatewayAddress == "" || r.Spec.Expose != v1alpha1.ExposeExternal {
 			continue
 		}
-		fmt.Fprintf(&b, "  %scurl %s--cacert %s --connect-to %s:443:%s:443 %s\n", outsider, way, roots, at.Host, r.Status.GatewayAddress, at)
+		lines = append(lines, fmt.Sprintf("  %scurl %s--cacert %s --connect-to %s:443:%s:443 %s\n", outsider, way, roots, at.Host, r.Status.GatewayAddress, at))
 	}
-	return b.String(), nil
+	slices.Sort(lines)
+	return strings.Join(lines, ""), nil
 }
 
 // writeRoots writes what clients of the site trust.
