@@ -90,7 +90,7 @@ func secretPart(data []byte) string {
 
 // keptKeys are the files of the machines that may have key material, and then others cannot read them.
 var keptKeys = map[int][]string{
-	nginx: {certificates["nginx"].key}, traefik: {certificates["traefik"].key}, portainer: {"/etc/portainer-portainer/tls.key", certificates["portainer"].key},
+	nginx: {certificates["nginx"].key, certificates["site"].key}, traefik: {certificates["traefik"].key}, portainer: {"/etc/portainer-portainer/tls.key", certificates["portainer"].key},
 	drphoenix: {certificates["drphoenix"].key}, stepCA: {"/etc/step-ca/intermediate.key"},
 }
 

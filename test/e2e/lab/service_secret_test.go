@@ -146,7 +146,7 @@ func shown(r *reference) map[string]string {
 	places := map[string]string{"the manager's log": string(log)}
 	for name, list := range map[string]client.ObjectList{
 		"Hosts": &v1alpha1.HostList{}, "Guests": &v1alpha1.GuestList{}, "HostServices": &v1alpha1.HostServiceList{},
-		"Certificates": &v1alpha1.CertificateList{}, "DockerStacks": &v1alpha1.DockerStackList{}, "ConfigMaps": &corev1.ConfigMapList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
+		"Certificates": &v1alpha1.CertificateList{}, "DockerStacks": &v1alpha1.DockerStackList{}, "Routes": &v1alpha1.RouteList{}, "ConfigMaps": &corev1.ConfigMapList{}, "events": &eventsv1.EventList{}, "core events": &corev1.EventList{},
 	} {
 		if err := r.Client.List(test, list); err != nil {
 			r.Fatal(err)
