@@ -110,6 +110,7 @@ func (g gateway) design() (design, error) {
 	reload := []machine.Trigger{{Unit: nginxUnit, Action: machine.Reload}}
 	d := design{triggers: reload, fields: func(_, line string) string { return nginx.Field(line) }, notes: g.to.notes}
 	config := nginxConfig(g.s, g.to)
+	config.Self = g.address
 	names := g.names(&d)
 	for i, e := range g.entries {
 		if len(names[i]) == 0 {

@@ -55,6 +55,9 @@ func (c Config) check() error {
 			found.refuse(fmt.Sprintf("internalNetworks[%d]", i), network, "must be a network, for example 10.0.0.0/24")
 		}
 	}
+	if _, err := netip.ParseAddr(c.Self); c.PassThrough != nil && err != nil {
+		found.refuse("self", c.Self, "must be an address")
+	}
 	c.checkProxy(found)
 	return errors.Join(found.errs...)
 }

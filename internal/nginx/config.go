@@ -63,6 +63,9 @@ type Config struct {
 	Headers Headers
 	// PassThrough lets TCP Routes in; nil: not. It needs nginx's stream module, and two more ports on loopback: see its Ports.
 	PassThrough *PassThrough
+	// Self is the address at which the machine asks itself whether Servers are served, which no TCP Route takes from it. Needed
+	// with PassThrough.
+	Self string
 }
 
 // Server is a set of names with their certificate.

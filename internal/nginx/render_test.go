@@ -36,7 +36,7 @@ func everything() Config {
 	c.HTTPPort, c.HTTPSPort = 8080, 8443
 	c.Proxy = Proxy{MaxBodyMiB: 64, ConnectTimeout: 1500 * time.Millisecond, IdleTimeout: time.Minute, Buffering: true}
 	c.Headers = Headers{HSTS: &hsts, Nosniff: true, FrameOptions: "DENY", ReferrerPolicy: "no-referrer"}
-	c.PassThrough = &PassThrough{IdleTimeout: 10 * time.Minute}
+	c.PassThrough, c.Self = &PassThrough{IdleTimeout: 10 * time.Minute}, "10.0.0.153"
 	return c
 }
 
@@ -152,7 +152,8 @@ func TestRefused(t *testing.T) {
 		"no timeout":   {"0 is none for nginx", func(c *Config) { c.Proxy.IdleTimeout = 0 }, `proxy.idleTimeout "0s" must be at least 1ms`},
 		"no patience":  {"0 is none for nginx", func(c *Config) { c.Proxy.ConnectTimeout = time.Microsecond }, `proxy.connectTimeout "1µs" must be at least 1ms`},
 		"body":         {"it would be larger than a number of nginx", func(c *Config) { c.Proxy.MaxBodyMiB = 1<<20 + 1 }, `proxy.maxBodySizeMiB "1048577" must be from 0 to 1048576`},
-		"no idle TCP":  {"0 is none for nginx", func(c *Config) { c.PassThrough = &PassThrough{} }, `passThrough.idleTimeout "0s" must be at least 1ms`},
+		"no self":      {"nobody could tell what is passed on", func(c *Config) { c.PassThrough = &PassThrough{IdleTimeout: time.Minute} }, `self "" must be an address`},
+		"no idle TCP":  {"0 is none for nginx", func(c *Config) { c.PassThrough, c.Self = &PassThrough{}, "fd00::1" }, `passThrough.idleTimeout "0s" must be at least 1ms`},
 		"frame":        {"it would end the value", func(c *Config) { c.Headers.FrameOptions = "DENY; x" }, `securityHeaders.frameOptions "DENY; x" must be a word`},
 		"referrer":     {"it would be a variable", func(c *Config) { c.Headers.ReferrerPolicy = "$host" }, `securityHeaders.referrerPolicy "$host" must be a word`},
 		"upwards":      {"it would lead elsewhere", func(c *Config) { c.Servers[0].Certificate = "/a/../b" }, `servers[site].certificate "/a/../b" must be absolute, without '.' and '..', of letters, digits and - . _`},

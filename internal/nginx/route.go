@@ -35,6 +35,9 @@ type RouteEntry struct {
 	Internal bool
 	// TCP passes the TLS connections of the hosts on as they come. The gateway needs PassThrough; else it changes nothing.
 	TCP bool
+	// Kept says that the gateway has PassThrough, and that the hosts are to be kept out of it, as they are not TCP: the
+	// wildcard of a TCP Route would take them else.
+	Kept bool
 	// Certificate and Key in PEM are those of the Route's own; nil: the gateway's server that covers a host serves it. A
 	// host that a server of the gateway has among its names, other than by a wildcard above it, is served by that one.
 	Certificate, Key []byte
@@ -99,6 +102,9 @@ func RouteFiles(folder, prefix string, r RouteEntry) (map[string][]byte, error) 
 		suffix = streamSuffix
 	}
 	files[prefix+suffix] = []byte(head + r.lines())
+	if r.Kept && !r.TCP {
+		files[prefix+streamSuffix] = []byte(head + r.entries(nobody))
+	}
 	if r.Certificate == nil {
 		return files, nil
 	}
@@ -116,9 +122,18 @@ func (r RouteEntry) lines() string {
 	if r.Internal {
 		who = "internal:"
 	}
+	return r.entries(who + upstream(r.Router))
+}
+
+// nobody is the value of a host that no router takes before TLS: it is no upstream, and not empty, as a wildcard would be
+// asked then.
+const nobody = "nobody"
+
+// entries are those of a map, all with one value.
+func (r RouteEntry) entries(value string) string {
 	var b strings.Builder
 	for _, host := range r.Hosts {
-		fmt.Fprintf(&b, "%s %s%s;\n", mapKey(host, slices.Contains(r.Shared, host)), who, upstream(r.Router))
+		fmt.Fprintf(&b, "%s %s;\n", mapKey(host, slices.Contains(r.Shared, host)), value)
 	}
 	return b.String()
 }

@@ -70,6 +70,13 @@ func TestRouteFiles(t *testing.T) {
 			"it is chosen before TLS", func(r *RouteEntry) { r.TCP = true },
 			map[string]string{".stream": routeHead + "blog.phoenix.lan external:phoenix-traefik;\n*.blog.phoenix.lan external:phoenix-traefik;\n"},
 		},
+		"beside TCP Routes": {
+			"a wildcard of one of them would take the hosts", func(r *RouteEntry) { r.Kept, r.Shared = true, r.Hosts[1:] },
+			map[string]string{
+				".map":    routeHead + "blog.phoenix.lan external:phoenix-traefik;\n~*^\\*\\.blog\\.phoenix\\.lan$ external:phoenix-traefik;\n",
+				".stream": routeHead + "blog.phoenix.lan nobody;\n~*^\\*\\.blog\\.phoenix\\.lan$ nobody;\n",
+			},
+		},
 		"words of maps": {
 			"they are names here", func(r *RouteEntry) { r.Hosts = []string{"default", "include", "volatile", "hostnames", "defaults"} },
 			map[string]string{".map": routeHead + "\\default external:phoenix-traefik;\n\\include external:phoenix-traefik;\n\\volatile external:phoenix-traefik;\n" +

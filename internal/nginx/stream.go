@@ -32,7 +32,8 @@ func (c Config) stream() []byte {
 	b.WriteString(c.head())
 	b.WriteString("stream {\n")
 	b.WriteString(strings.TrimPrefix(c.hosts("$ssl_preread_server_name", streamSuffix, "\t"), "\n"))
-	fmt.Fprintf(&b, "\tmap $phoenix_router $phoenix_side {\n\t\tdefault 127.0.0.1:%d;\n\t\t\"\" 127.0.0.1:%d;\n\t}\n", through, inner)
+	fmt.Fprintf(&b, "\t# What the machine asks itself is not passed on.\n\tgeo $phoenix_self {\n\t\tdefault 0;\n\t\t%s 1;\n\t}\n", c.Self)
+	fmt.Fprintf(&b, "\tmap \"$phoenix_self $phoenix_router\" $phoenix_side {\n\t\tdefault 127.0.0.1:%d;\n\t\t\"~^(1 .*|0 )$\" 127.0.0.1:%d;\n\t}\n", through, inner)
 	for _, u := range c.Upstreams {
 		fmt.Fprintf(&b, "\tupstream %s {\n\t\tserver %s; # HostService/%s\n\t}\n", upstream(u.Router), u.at(u.SecurePort), u.Router)
 	}
