@@ -36,6 +36,26 @@ func (k *Kind) claimOf(ctx context.Context, r *v1alpha1.Route) (claim, error) {
 	return c, nil
 }
 
+// exposed says whether the wildcard of another Route lets everybody in to what this one keeps for the internal networks, where
+// the gateway does not know this one's hosts: the router alone tells the two apart.
+func (k *Kind) exposed(ctx context.Context, r *v1alpha1.Route) (bool, error) {
+	if exposureOf(r) != v1alpha1.ExposeInternal {
+		return false, nil
+	}
+	for _, host := range r.Spec.Hosts {
+		others, err := k.routesWith(ctx, r.Namespace, ByHost, hostKey(r.Spec.GatewayRef.Name, wildcardOf(host)))
+		if err != nil {
+			return false, err
+		}
+		for i := range others {
+			if o := &others[i]; o.Name != r.Name && exposureOf(o) == v1alpha1.ExposeExternal && o.Spec.RouterRef.Name == r.Spec.RouterRef.Name {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
 // routesWith lists the Routes with a value in an index. They are the cache's own copies: they are read only.
 func (k *Kind) routesWith(ctx context.Context, namespace, index, value string) ([]v1alpha1.Route, error) {
 	var list v1alpha1.RouteList

@@ -253,6 +253,38 @@ func TestClaim(t *testing.T) {
 	}
 }
 
+func TestExposed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reason      string
+		mine, other func(*v1alpha1.Route)
+		want        bool
+	}{
+		"below one":   {"the gateway would let everybody in", nil, func(*v1alpha1.Route) {}, true},
+		"external":    {"everybody may come", func(r *v1alpha1.Route) { r.Spec.Expose = v1alpha1.ExposeExternal }, nil, false},
+		"internal":    {"the other lets nobody else in", nil, func(r *v1alpha1.Route) { r.Spec.Expose = "" }, false},
+		"two labels":  {"a wildcard stands for one", func(r *v1alpha1.Route) { r.Spec.Hosts = []string{"b.a.lan"} }, nil, false},
+		"router":      {"another one has nothing of this Route", nil, func(r *v1alpha1.Route) { r.Spec.RouterRef.Name = "second" }, false},
+		"gateway":     {"another one sends nothing here", nil, func(r *v1alpha1.Route) { r.Spec.GatewayRef.Name = "second" }, false},
+		"beside many": {"one is enough", func(r *v1alpha1.Route) { r.Spec.Hosts = []string{"a.org", "a.lan"} }, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mine := routeAged("mine", time.Hour, func(r *v1alpha1.Route) { r.Spec.Hosts = []string{"a.lan"} })
+			other := routeAged("other", time.Minute, func(r *v1alpha1.Route) {
+				r.Spec.Hosts, r.Spec.Expose = []string{"*.lan"}, v1alpha1.ExposeExternal
+			})
+			for r, change := range map[*v1alpha1.Route]func(*v1alpha1.Route){mine: tc.mine, other: tc.other} {
+				if change != nil {
+					change(r)
+				}
+			}
+			k := &Kind{Config: Config{Client: clientOf(t, mine, other)}}
+			if got, err := k.exposed(t.Context(), mine); err != nil || got != tc.want {
+				t.Errorf("%s: %t, %v", tc.reason, got, err)
+			}
+		})
+	}
+}
+
 func TestNeighbours(t *testing.T) {
 	before := routeAged("a", 0, nil)
 	status := before.DeepCopy()

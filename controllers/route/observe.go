@@ -33,10 +33,12 @@ type Seen struct {
 	strays          []*side
 	taken           string
 	shared          []string
-	to              ends
-	pair            *pair
-	own             certificateSeen
-	memory          remembered
+	// exposed says that the gateway is to know the hosts for as long as the router does.
+	exposed bool
+	to      ends
+	pair    *pair
+	own     certificateSeen
+	memory  remembered
 
 	want          wanted
 	atGateway     files
@@ -57,6 +59,8 @@ type wanted struct {
 	version                 string
 	// hash is a keyed hash of what the router is to have.
 	hash string
+	// yielding is what the gateway may have in any case: see nginx.RouteEntry.Shared.
+	yielding func() (machine.Entry, error)
 }
 
 // Observe finds out what the Route is to have in its folders, what is there, and, once both agree, what is served.
@@ -81,6 +85,9 @@ func (k *Kind) lookAround(ctx context.Context, r *v1alpha1.Route, from *reader, 
 	}
 	c, err := k.claimOf(ctx, r)
 	if err != nil {
+		return err
+	}
+	if seen.exposed, err = k.exposed(ctx, r); err != nil {
 		return err
 	}
 	if seen.taken, seen.shared = c.taken, c.shared; seen.taken != "" {
@@ -137,13 +144,17 @@ func render(r *v1alpha1.Route, seen *Seen, secrets sources) (wanted, error) {
 	}
 	entry := nginx.RouteEntry{
 		About: aboutOf(r), Hosts: r.Spec.Hosts, Shared: seen.shared, Router: seen.router.service.Name,
-		Internal: exposureOf(r) == v1alpha1.ExposeInternal, TCP: r.Spec.TCP != nil,
+		Internal: exposureOf(r) == v1alpha1.ExposeInternal, TCP: r.Spec.TCP != nil, Kept: seen.gateway.service.Spec.Nginx.PassThrough != nil,
 	}
 	if seen.pair != nil {
 		entry.Certificate, entry.Key = seen.pair.chain, seen.pair.key
 	}
 	if w.gateway, err = nginx.RouteFiles(seen.gateway.options.Path, seen.gateway.prefix, entry); err != nil {
 		return w, reconcile.Stall(InvalidReason, err)
+	}
+	w.yielding = func() (machine.Entry, error) {
+		entry.Shared = entry.Hosts
+		return nginx.RouteFiles(seen.gateway.options.Path, seen.gateway.prefix, entry)
 	}
 	w.router, w.version = machine.Entry{seen.router.prefix + routerSuffix: content}, version
 	w.routerSums, w.gatewaySums = sumsOf(w.router), sumsOf(w.gateway)

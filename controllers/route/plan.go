@@ -31,7 +31,11 @@ func (k *Kind) Plan(r *v1alpha1.Route, seen Seen) []reconcile.Step {
 		return []reconcile.Step{k.rollBackStep(r, &seen)}
 	}
 	steps, problems := k.planRouter(r, &seen)
-	steps = append(steps, k.planGateway(r, &seen)...)
+	if gateway := k.planGateway(r, &seen); seen.exposed {
+		steps = append(gateway, steps...)
+	} else {
+		steps = append(steps, gateway...)
+	}
 	if seen.serves() {
 		for _, s := range seen.strays {
 			steps = append(steps, k.withdrawStep(s, "files on "+s.String()+", which is not named any more"))
@@ -111,7 +115,7 @@ func refusedProblem(r *v1alpha1.Route, seen *Seen) *problem {
 }
 
 // planGateway returns the step that lets clients in. Where a Route is changed that serves already, the gateway hears of it
-// when the router has it.
+// when the router has it; where a wildcard would let everybody in, before the router does.
 func (k *Kind) planGateway(r *v1alpha1.Route, seen *Seen) []reconcile.Step {
 	good := seen.programmed() || seen.memory.good == seen.router.sum(seen.want.routerSums)
 	switch {
@@ -120,7 +124,7 @@ func (k *Kind) planGateway(r *v1alpha1.Route, seen *Seen) []reconcile.Step {
 			return []reconcile.Step{k.withdrawStep(seen.gateway, "nothing is served")}
 		}
 		return nil
-	case seen.atGateway.same(seen.want.gatewaySums), len(seen.atGateway) > 0 && !good && !observes(r):
+	case seen.atGateway.same(seen.want.gatewaySums), len(seen.atGateway) > 0 && !good && !observes(r) && !seen.exposed:
 		return nil
 	}
 	return []reconcile.Step{k.admitStep(seen)}

@@ -77,6 +77,12 @@ func TestPlan(t *testing.T) {
 		"new":      {"the gateway does not wait for the router's answer", missing, "Programming Admitting", ""},
 		"changed":  {"the gateway hears of it when the router has it", changed, "Programming", ""},
 		"observed": {"the plan shows all of it", func(r *v1alpha1.Route, s *Seen) { changed(r, s); r.Spec.Management = v1alpha1.ManagementObserve }, "Programming Admitting", ""},
+		"new, below a wildcard": {
+			"the router would answer whom the wildcard lets in", func(r *v1alpha1.Route, s *Seen) { missing(r, s); s.exposed = true }, "Admitting Programming", "",
+		},
+		"changed, below a wildcard": {
+			"as with a new one", func(r *v1alpha1.Route, s *Seen) { changed(r, s); s.exposed = true }, "Admitting Programming", "",
+		},
 		"changed, loaded": {"now the gateway may follow", func(r *v1alpha1.Route, s *Seen) {
 			s.atGateway = files{"abc-blog.map": "before"}
 		}, "Admitting", ""},
@@ -160,7 +166,11 @@ func TestRemove(t *testing.T) {
 		change func(*v1alpha1.Route, *Seen)
 		want   []string
 	}{
-		"all":   {"the gateway first, so that nobody is let in to nobody", nil, []string{"files abc-blog on HostService/nginx", "files abc-blog on HostService/traefik"}},
+		"all": {"the gateway first, so that nobody is let in to nobody", nil, []string{"files abc-blog on HostService/nginx", "files abc-blog on HostService/traefik"}},
+		"below a wildcard": {
+			"whom that lets in gets nothing of it", func(_ *v1alpha1.Route, s *Seen) { s.exposed = true },
+			[]string{"files abc-blog on HostService/traefik", "files abc-blog on HostService/nginx"},
+		},
 		"half":  {"a manager ended between the two", func(_ *v1alpha1.Route, s *Seen) { s.atGateway = nil }, []string{"files abc-blog on HostService/traefik"}},
 		"gone":  {"a machine takes its files along", func(_ *v1alpha1.Route, s *Seen) { s.gateway, s.atGateway = nil, nil }, []string{"files abc-blog on HostService/traefik"}},
 		"clear": {"nothing is left", func(_ *v1alpha1.Route, s *Seen) { s.atGateway, s.atRouter = nil, nil }, nil},

@@ -13,7 +13,7 @@ import (
 )
 
 // Remove returns the steps that take the Route away: from the gateway first, so that nobody is let in to nobody, then from
-// the router, then its Certificate.
+// the router (see withdrawSteps), then its Certificate.
 func (k *Kind) Remove(r *v1alpha1.Route, seen Seen) []reconcile.Step {
 	if !seen.known {
 		return nil
@@ -34,6 +34,9 @@ func (k *Kind) lookBack(ctx context.Context, r *v1alpha1.Route, from *reader, se
 		err = nil
 	}
 	if err != nil {
+		return err
+	}
+	if seen.exposed, err = k.exposed(ctx, r); err != nil {
 		return err
 	}
 	if seen.gateway, seen.atGateway, err = k.leftAt(ctx, r, from, r.Spec.GatewayRef.Name, gatewayFolder, seen); err != nil {

@@ -74,18 +74,37 @@ func (k *Kind) rollBackStep(r *v1alpha1.Route, seen *Seen) reconcile.Step {
 	}
 }
 
-// admitStep gives the gateway its files.
+// admitStep gives the gateway its files. Where another Route still has one of the hosts, this one gives up what that one may
+// be waiting for in its turn, as when two change their hosts for each other's.
 func (k *Kind) admitStep(seen *Seen) reconcile.Step {
-	gateway, want := seen.gateway, seen.want.gateway
+	gateway, want := seen.gateway, seen.want
 	return reconcile.Step{
 		Reason: AdmittingReason, Message: "admit clients on " + gateway.String(), Identity: "files " + gateway.prefix,
 		Changes: fileChanges(gateway, seen.atGateway, seen.want.gatewaySums),
 		Do: func(ctx context.Context) error {
-			err := gateway.folder().Put(ctx, gateway.prefix, want, false)
+			err := gateway.folder().Put(ctx, gateway.prefix, want.gateway, false)
+			if conflicts(err) {
+				err = errors.Join(err, yield(ctx, gateway, want))
+			}
 			k.folders.wrote(ctx, gateway, k.Clock.Now())
 			return gatewayError(gateway, err)
 		},
 	}
+}
+
+// conflicts says whether a gateway refuses files because another Route's have one of the hosts.
+func conflicts(err error) bool {
+	var refused *machine.RefusedError
+	return errors.As(err, &refused) && strings.Contains(refused.Output, "conflicting parameter")
+}
+
+// yield gives a gateway the files in a way that stands back behind every other Route's.
+func yield(ctx context.Context, gateway *side, want wanted) error {
+	files, err := want.yielding()
+	if err != nil {
+		return err
+	}
+	return gateway.folder().Put(ctx, gateway.prefix, files, false)
 }
 
 // fileChanges are the files that differ.
@@ -115,7 +134,7 @@ func gatewayError(gateway *side, err error) error {
 	var refused *machine.RefusedError
 	var unheard *machine.RefreshError
 	switch {
-	case errors.As(err, &refused) && strings.Contains(refused.Output, "conflicting parameter"):
+	case conflicts(err):
 		return reconcile.Wait(HandingOverReason, handOver, fmt.Errorf("waiting for another Route to hand over a host on %s: %w", gateway, err))
 	case errors.As(err, &refused), errors.As(err, &unheard):
 		return reconcile.Fail(RejectedByGatewayReason, fmt.Errorf("%s rejects it: %w", gateway, err))
@@ -123,7 +142,8 @@ func gatewayError(gateway *side, err error) error {
 	return machineError(err)
 }
 
-// withdrawSteps take the files away: those of the gateway first, so that nobody is sent where nobody answers.
+// withdrawSteps take the files away: those of the gateway first, so that nobody is sent where nobody answers; those of the
+// router, where somebody else would be let in to it.
 func (k *Kind) withdrawSteps(r *v1alpha1.Route, seen *Seen, taken bool) []reconcile.Step {
 	why := hostsOf(r)
 	if taken {
@@ -137,6 +157,9 @@ func (k *Kind) withdrawSteps(r *v1alpha1.Route, seen *Seen, taken bool) []reconc
 		if one.side != nil && len(one.files) > 0 {
 			steps = append(steps, k.withdrawStep(one.side, why))
 		}
+	}
+	if seen.exposed {
+		slices.Reverse(steps)
 	}
 	return steps
 }
