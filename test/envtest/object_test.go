@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	patience = 2 * time.Minute
+	patience = 5 * time.Minute
 	tick     = 50 * time.Millisecond
 )
 
