@@ -73,13 +73,14 @@ type scene struct {
 	leaf           []byte   // the certificate that is to be served; nil: any that fits
 }
 
-// sightOf returns what is served. What is not known within a moment is looked at beside the passes.
+// sightOf returns what is served. What is not known within a moment is looked at beside the passes: until then, what was seen
+// of the same version last stands, as a look may well take longer than the time between two passes.
 func (k *Kind) sightOf(ctx context.Context, name types.NamespacedName, o scene, now time.Time) (sight, error) {
 	known := k.memory.of(name)
 	if known.sight.current(o.of, now, k.Interval) {
 		return known.sight, nil
 	}
-	l := k.beginLook(name, o, now)
+	l := k.beginLook(name, o)
 	timer := time.NewTimer(lookFor)
 	defer timer.Stop()
 	select {
@@ -92,14 +93,17 @@ func (k *Kind) sightOf(ctx context.Context, name types.NamespacedName, o scene, 
 		late = known.looking == l
 		l.left = late
 	})
-	if late {
+	switch {
+	case late && known.sight.of == o.of && !known.sight.at.IsZero():
+		return known.sight, nil
+	case late:
 		return sight{}, reconcile.Wait(LookingReason, missingFor, errors.New("looking at what is served"))
 	}
 	return k.memory.of(name).sight, l.err
 }
 
 // beginLook looks at what is served, unless that is being done.
-func (k *Kind) beginLook(name types.NamespacedName, o scene, now time.Time) *looking {
+func (k *Kind) beginLook(name types.NamespacedName, o scene) *looking {
 	l := &looking{of: o.of, done: make(chan struct{})}
 	begun := true
 	k.memory.change(name, func(known *remembered) {
@@ -110,14 +114,15 @@ func (k *Kind) beginLook(name types.NamespacedName, o scene, now time.Time) *loo
 		known.looking = l
 	})
 	if begun {
-		k.probes.jobs.Go(func() { k.endLook(name, l, o, now) })
+		k.probes.jobs.Go(func() { k.endLook(name, l, o) })
 	}
 	return l
 }
 
 // endLook looks, and says so to those who wait.
-func (k *Kind) endLook(name types.NamespacedName, l *looking, o scene, now time.Time) {
+func (k *Kind) endLook(name types.NamespacedName, l *looking, o scene) {
 	seen, err := k.look(k.probes.life, o)
+	now := k.Clock.Now()
 	wake := false
 	l.err = err
 	k.memory.update(name, func(known *remembered) {
