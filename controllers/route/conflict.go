@@ -19,15 +19,15 @@ import (
 type claim struct {
 	// taken says why an older one has what this one wants; empty: nobody does.
 	taken string
-	// shared are hosts that an older one has too.
+	// shared are hosts that an older one has too, on the same gateway.
 	shared []string
 }
 
-// claimOf compares a Route with those that have a host in common, on the same gateway.
+// claimOf compares a Route with those that have a host in common, on the same gateway or on the same router.
 func (k *Kind) claimOf(ctx context.Context, r *v1alpha1.Route) (claim, error) {
 	var c claim
 	for _, host := range r.Spec.Hosts {
-		others, err := k.routesWith(ctx, r.Namespace, ByHost, hostKey(r.Spec.GatewayRef.Name, host))
+		others, err := k.routesWith(ctx, r.Namespace, ByHost, host)
 		if err != nil {
 			return claim{}, err
 		}
@@ -43,12 +43,12 @@ func (k *Kind) exposed(ctx context.Context, r *v1alpha1.Route) (bool, error) {
 		return false, nil
 	}
 	for _, host := range r.Spec.Hosts {
-		others, err := k.routesWith(ctx, r.Namespace, ByHost, hostKey(r.Spec.GatewayRef.Name, wildcardOf(host)))
+		others, err := k.routesWith(ctx, r.Namespace, ByHost, wildcardOf(host))
 		if err != nil {
 			return false, err
 		}
 		for i := range others {
-			if o := &others[i]; o.Name != r.Name && exposureOf(o) == v1alpha1.ExposeExternal && o.Spec.RouterRef.Name == r.Spec.RouterRef.Name {
+			if o := &others[i]; o.Name != r.Name && exposureOf(o) == v1alpha1.ExposeExternal && beside(r, o) && o.Spec.RouterRef == r.Spec.RouterRef {
 				return true, nil
 			}
 		}
@@ -71,13 +71,17 @@ func (k *Kind) routesWith(ctx context.Context, namespace, index, value string) (
 func (c *claim) with(r *v1alpha1.Route, host string, others []v1alpha1.Route) {
 	for i := range others {
 		o := &others[i]
-		if o.Name == r.Name || !claims(o) || !older(o, r) {
+		if o.Name == r.Name || !claims(o) || !older(o, r) || !meet(r, o) {
 			continue
 		}
 		if why := clash(r, o); why != "" && c.taken == "" {
-			c.taken = fmt.Sprintf("host %s: Route/%s, which is older, %s", host, o.Name, why)
+			way := ""
+			if !beside(r, o) {
+				way = fmt.Sprintf(" on HostService/%s, through HostService/%s", o.Spec.RouterRef.Name, o.Spec.GatewayRef.Name)
+			}
+			c.taken = fmt.Sprintf("host %s: Route/%s%s, which is older, %s", host, o.Name, way, why)
 		}
-		if !slices.Contains(c.shared, host) {
+		if beside(r, o) && !slices.Contains(c.shared, host) {
 			c.shared = append(c.shared, host)
 		}
 	}
@@ -92,19 +96,29 @@ func older(a, b *v1alpha1.Route) bool {
 	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name)) < 0
 }
 
+// beside says whether two Routes are on one gateway.
+func beside(a, b *v1alpha1.Route) bool { return a.Spec.GatewayRef == b.Spec.GatewayRef }
+
+// meet says whether two Routes are on one gateway or on one router.
+func meet(a, b *v1alpha1.Route) bool { return beside(a, b) || a.Spec.RouterRef == b.Spec.RouterRef }
+
 // clash says what an older Route of the same host has that this one cannot have beside it; empty: they go together. The
-// gateway goes by the host alone, the router by paths too.
+// gateway goes by the host alone, the router by paths too, and by connections apart from requests; whatever gateway a request
+// comes through, the router does not ask.
 func clash(r, o *v1alpha1.Route) string {
+	beside, passed, passes := beside(r, o), o.Spec.TCP != nil, r.Spec.TCP != nil
 	switch {
-	case o.Spec.TCP != nil:
+	case passed != passes && !beside:
+		return ""
+	case passed:
 		return "passes its connections through: choose another host"
-	case r.Spec.TCP != nil:
+	case passes:
 		return "serves it over HTTP: choose another host for tcp"
-	case o.Spec.RouterRef.Name != r.Spec.RouterRef.Name:
+	case o.Spec.RouterRef != r.Spec.RouterRef:
 		return fmt.Sprintf("sends it to HostService/%s: Routes of one host need one routerRef", o.Spec.RouterRef.Name)
 	case exposureOf(o) != exposureOf(r):
 		return fmt.Sprintf("exposes it %s: Routes of one host need one expose", exposureOf(o))
-	case o.Spec.TLS != nil && r.Spec.TLS != nil && !sameTLS(o, r):
+	case beside && o.Spec.TLS != nil && r.Spec.TLS != nil && !sameTLS(o, r):
 		return "brings another certificate for it: leave tls away here, or make it the same"
 	}
 	for _, p := range pathsOf(o) {

@@ -5,6 +5,7 @@ package route
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -186,6 +187,15 @@ func onPath(kind v1alpha1.RoutePathType, value string) func(*v1alpha1.Route) {
 	return func(r *v1alpha1.Route) { r.Spec.Paths = []v1alpha1.RoutePath{{Type: kind, Value: value}} }
 }
 
+func onGateway(name string, change func(*v1alpha1.Route)) func(*v1alpha1.Route) {
+	return func(r *v1alpha1.Route) {
+		r.Spec.GatewayRef.Name = name
+		if change != nil {
+			change(r)
+		}
+	}
+}
+
 func TestClaim(t *testing.T) {
 	mine := func(change func(*v1alpha1.Route)) *v1alpha1.Route { return routeAged("mine", time.Minute, change) }
 	other := func(change func(*v1alpha1.Route)) *v1alpha1.Route { return routeAged("other", time.Hour, change) }
@@ -197,19 +207,40 @@ func TestClaim(t *testing.T) {
 		taken       string
 		shared      []string
 	}{
-		"all paths":       {"one host, one server", mine(nil), other(nil), "host a.lan: Route/other, which is older, serves all paths there", []string{"a.lan"}},
-		"another host":    {"they never meet", mine(nil), other(func(r *v1alpha1.Route) { r.Spec.Hosts = []string{"b.lan"} }), "", nil},
-		"another gateway": {"they never meet", mine(nil), other(func(r *v1alpha1.Route) { r.Spec.GatewayRef.Name = "second" }), "", nil},
-		"a wildcard":      {"the written host goes first", mine(nil), other(func(r *v1alpha1.Route) { r.Spec.Hosts = []string{"*.lan"} }), "", nil},
-		"younger":         {"the older one serves", mine(nil), routeAged("other", 0, nil), "", nil},
-		"one second":      {"then the name decides", mine(nil), routeAged("another", time.Minute, nil), "host a.lan: Route/another, which is older", []string{"a.lan"}},
-		"deleted":         {"it gives its hosts up", mine(nil), deleted, "", nil},
-		"observed":        {"it serves nothing", mine(nil), other(func(r *v1alpha1.Route) { r.Spec.Management = v1alpha1.ManagementObserve }), "", nil},
-		"another path":    {"the router tells them apart", mine(onPath("", "/api")), other(nil), "", []string{"a.lan"}},
-		"the same path":   {"the type has a default", mine(onPath("", "/api")), other(onPath(v1alpha1.PathPrefix, "/api")), "host a.lan: Route/other, which is older, serves /api there", []string{"a.lan"}},
-		"another type":    {"an exact path goes before a prefix", mine(onPath(v1alpha1.PathExact, "/api")), other(onPath(v1alpha1.PathPrefix, "/api")), "", []string{"a.lan"}},
-		"the root":        {"no path is all paths", mine(onPath("", "/")), other(nil), "host a.lan: Route/other, which is older, serves all paths there", []string{"a.lan"}},
-		"a priority":      {"the higher one goes first", mine(func(r *v1alpha1.Route) { r.Spec.Priority = ptr.To[int32](9) }), other(nil), "", []string{"a.lan"}},
+		"all paths":    {"one host, one server", mine(nil), other(nil), "host a.lan: Route/other, which is older, serves all paths there", []string{"a.lan"}},
+		"another host": {"they never meet", mine(nil), other(func(r *v1alpha1.Route) { r.Spec.Hosts = []string{"b.lan"} }), "", nil},
+		"another gateway": {
+			"they meet on the router", mine(nil), other(onGateway("second", nil)),
+			"host a.lan: Route/other on HostService/traefik, through HostService/second, which is older, serves all paths there", nil,
+		},
+		"a gateway of its own, another path": {"the router tells them apart, and each gateway has the host once", mine(onPath("", "/api")), other(onGateway("second", nil)), "", nil},
+		"a gateway of its own, expose": {
+			"what one lets in reaches the paths of the other", mine(onPath("", "/api")), other(onGateway("second", func(r *v1alpha1.Route) { r.Spec.Expose = v1alpha1.ExposeExternal })),
+			"host a.lan: Route/other on HostService/traefik, through HostService/second, which is older, exposes it External", nil,
+		},
+		"a gateway of its own, tls": {"each gateway has its certificate", mine(func(r *v1alpha1.Route) {
+			onPath("", "/api")(r)
+			r.Spec.TLS = &v1alpha1.RouteTLS{SecretRef: &v1alpha1.LocalReference{Name: "a"}}
+		}), other(onGateway("second", func(r *v1alpha1.Route) {
+			r.Spec.TLS = &v1alpha1.RouteTLS{SecretRef: &v1alpha1.LocalReference{Name: "b"}}
+		})), "", nil},
+		"a gateway of its own, one tcp": {"connections and requests come in at ports of their own", mine(nil), other(onGateway("second", func(r *v1alpha1.Route) { r.Spec.TCP = &v1alpha1.RouteTCP{} })), "", nil},
+		"a gateway of its own, both tcp": {
+			"the router has one for a name", mine(func(r *v1alpha1.Route) { r.Spec.TCP = &v1alpha1.RouteTCP{} }),
+			other(onGateway("second", func(r *v1alpha1.Route) { r.Spec.TCP = &v1alpha1.RouteTCP{} })),
+			"host a.lan: Route/other on HostService/traefik, through HostService/second, which is older, passes its connections through", nil,
+		},
+		"another gateway and router": {"they never meet", mine(nil), other(onGateway("second", func(r *v1alpha1.Route) { r.Spec.RouterRef.Name = "second" })), "", nil},
+		"a wildcard":                 {"the written host goes first", mine(nil), other(func(r *v1alpha1.Route) { r.Spec.Hosts = []string{"*.lan"} }), "", nil},
+		"younger":                    {"the older one serves", mine(nil), routeAged("other", 0, nil), "", nil},
+		"one second":                 {"then the name decides", mine(nil), routeAged("another", time.Minute, nil), "host a.lan: Route/another, which is older", []string{"a.lan"}},
+		"deleted":                    {"it gives its hosts up", mine(nil), deleted, "", nil},
+		"observed":                   {"it serves nothing", mine(nil), other(func(r *v1alpha1.Route) { r.Spec.Management = v1alpha1.ManagementObserve }), "", nil},
+		"another path":               {"the router tells them apart", mine(onPath("", "/api")), other(nil), "", []string{"a.lan"}},
+		"the same path":              {"the type has a default", mine(onPath("", "/api")), other(onPath(v1alpha1.PathPrefix, "/api")), "host a.lan: Route/other, which is older, serves /api there", []string{"a.lan"}},
+		"another type":               {"an exact path goes before a prefix", mine(onPath(v1alpha1.PathExact, "/api")), other(onPath(v1alpha1.PathPrefix, "/api")), "", []string{"a.lan"}},
+		"the root":                   {"no path is all paths", mine(onPath("", "/")), other(nil), "host a.lan: Route/other, which is older, serves all paths there", []string{"a.lan"}},
+		"a priority":                 {"the higher one goes first", mine(func(r *v1alpha1.Route) { r.Spec.Priority = ptr.To[int32](9) }), other(nil), "", []string{"a.lan"}},
 		"expose": {
 			"the gateway goes by the host alone", mine(onPath("", "/api")), other(func(r *v1alpha1.Route) { r.Spec.Expose = v1alpha1.ExposeExternal }),
 			"host a.lan: Route/other, which is older, exposes it External", []string{"a.lan"},
@@ -297,17 +328,67 @@ func TestNeighbours(t *testing.T) {
 		before, after *v1alpha1.Route
 		hosts         []string
 	}{
-		"comes":   {"it may be in the way of others", nil, before, []string{"nginx/a.lan"}},
-		"goes":    {"others may have the host", before, nil, []string{"nginx/a.lan"}},
-		"deleted": {"it gives its hosts up", before, going, []string{"nginx/a.lan"}},
-		"changes": {"both the old and the new host matter", before, moved, []string{"nginx/a.lan", "nginx/b.lan"}},
+		"comes":   {"it may be in the way of others", nil, before, []string{"a.lan"}},
+		"goes":    {"others may have the host", before, nil, []string{"a.lan"}},
+		"deleted": {"it gives its hosts up", before, going, []string{"a.lan"}},
+		"changes": {"both the old and the new host matter", before, moved, []string{"a.lan", "b.lan"}},
 		"status":  {"nobody waits for it, and there are many", before, status, nil},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			hosts, _ := Neighbours(tc.before, tc.after)
+			hosts := Neighbours(tc.before, tc.after)
 			if diff := cmp.Diff(tc.hosts, hosts); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+// TestHears: whoever shares a host with a Route, or is asked by one of its names, hears of it, whatever its gateway is.
+func TestHears(t *testing.T) {
+	auth := func(url string) func(*v1alpha1.Route) {
+		return func(r *v1alpha1.Route) {
+			r.Spec.Hosts = []string{"x.org"}
+			r.Spec.Middlewares = []v1alpha1.RouteMiddleware{{ForwardAuth: &v1alpha1.RouteForwardAuth{URL: url}}}
+		}
+	}
+	for name, tc := range map[string]struct {
+		reason      string
+		host        string
+		index       string
+		other       func(*v1alpha1.Route)
+		hears, back bool
+	}{
+		"one gateway":     {"they may fight there", "a.lan", ByHost, nil, true, true},
+		"another gateway": {"they may fight on the router", "a.lan", ByHost, onGateway("second", nil), true, true},
+		"another host":    {"they have nothing in common", "b.lan", ByHost, nil, false, false},
+		"backend": {"it may lead back now", "a.lan", ByTarget, func(r *v1alpha1.Route) {
+			r.Spec.Hosts, r.Spec.Backends = []string{"x.org"}, []v1alpha1.RouteBackend{{URL: "http://A.lan:80"}}
+		}, true, false},
+		"wildcard":    {"it takes the name of a backend too", "*.lan", ByTarget, auth("https://a.lan/"), true, false},
+		"forwardAuth": {"who is asked may change", "a.lan", ByTarget, auth("https://a.lan/auth"), true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			one := routeAged("one", 0, func(r *v1alpha1.Route) { r.Spec.Hosts = []string{tc.host} })
+			other := routeAged("other", time.Hour, tc.other)
+			k := &Kind{Config: Config{Client: clientOf(t, one, other)}}
+			heard := func(changed, by *v1alpha1.Route) bool {
+				for _, host := range Neighbours(nil, changed) {
+					found, err := k.routesWith(t.Context(), home, tc.index, host)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if slices.ContainsFunc(found, func(r v1alpha1.Route) bool { return r.Name == by.Name }) {
+						return true
+					}
+				}
+				return false
+			}
+			if got := heard(one, other); got != tc.hears {
+				t.Errorf("%s: other hears of one: %t", tc.reason, got)
+			}
+			if got := heard(other, one); got != tc.back {
+				t.Errorf("%s: one hears of other: %t", tc.reason, got)
 			}
 		})
 	}

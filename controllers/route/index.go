@@ -15,56 +15,63 @@ import (
 
 // The indexes of Routes that Config.Client must know.
 const (
-	// ByHost are a Route's gateway with each of its hosts.
+	// ByHost are a Route's hosts.
 	ByHost = "spec.hosts"
-	// ByTarget are the names that a Route's backends lead to.
+	// ByTarget are the names that a Route's backends and those who let its clients in are asked by, and the hosts with a
+	// wildcard that they fit.
 	ByTarget = "spec.backends.url"
 )
 
-// HostsOf are the values of a Route in the index ByHost.
-func HostsOf(o client.Object) []string {
-	r := o.(*v1alpha1.Route)
-	values := make([]string, 0, len(r.Spec.Hosts))
-	for _, host := range r.Spec.Hosts {
-		values = append(values, hostKey(r.Spec.GatewayRef.Name, host))
-	}
-	return values
-}
+// HostsOf are the values of a Route in the index ByHost. They name no gateway: Routes meet on their router too.
+func HostsOf(o client.Object) []string { return o.(*v1alpha1.Route).Spec.Hosts }
 
 // TargetsOf are the values of a Route in the index ByTarget.
 func TargetsOf(o client.Object) []string {
+	r := o.(*v1alpha1.Route)
 	var values []string
-	for _, b := range o.(*v1alpha1.Route).Spec.Backends {
-		if u, err := url.Parse(b.URL); err == nil && u.Hostname() != "" {
-			values = append(values, strings.ToLower(u.Hostname()))
+	for _, text := range append(authURLsOf(r), backendURLsOf(r)...) {
+		if u, err := url.Parse(text); err == nil && u.Hostname() != "" {
+			name := strings.ToLower(u.Hostname())
+			values = append(values, name, wildcardOf(name))
 		}
 	}
 	return values
 }
 
-// hostKey is a host of a gateway.
-func hostKey(gateway, host string) string { return gateway + "/" + host }
+func backendURLsOf(r *v1alpha1.Route) []string {
+	var all []string
+	for _, b := range r.Spec.Backends {
+		all = append(all, b.URL)
+	}
+	return all
+}
 
-// Neighbours are what Routes have to hear of when one of them comes, changes or goes: values of ByHost and of ByTarget.
-// before and after are the same Route; nil: it was not there, or is not any more. Nothing: nobody has to hear.
-func Neighbours(before, after *v1alpha1.Route) (hosts, targets []string) {
+// authURLsOf are the servers that are asked whether requests may pass.
+func authURLsOf(r *v1alpha1.Route) []string {
+	var all []string
+	for _, m := range r.Spec.Middlewares {
+		if m.ForwardAuth != nil {
+			all = append(all, m.ForwardAuth.URL)
+		}
+	}
+	return all
+}
+
+// Neighbours are the hosts of a Route that comes, changes or goes, of which others have to hear: those that have one of them in
+// ByHost or in ByTarget. before and after are the same Route; nil: it was not there, or is not any more. Nothing: nobody has to
+// hear.
+func Neighbours(before, after *v1alpha1.Route) []string {
 	if before != nil && after != nil && before.Generation == after.Generation && before.DeletionTimestamp.IsZero() == after.DeletionTimestamp.IsZero() {
-		return nil, nil
+		return nil
 	}
+	var hosts []string
 	for _, r := range []*v1alpha1.Route{before, after} {
-		if r == nil {
-			continue
-		}
-		for i, value := range HostsOf(r) {
-			if !slices.Contains(hosts, value) {
-				hosts = append(hosts, value)
-			}
-			if !slices.Contains(targets, r.Spec.Hosts[i]) {
-				targets = append(targets, r.Spec.Hosts[i])
-			}
+		if r != nil {
+			hosts = append(hosts, r.Spec.Hosts...)
 		}
 	}
-	return hosts, targets
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
 }
 
 // wildcardOf is the host with a wildcard that a name fits: *.phoenix.lan of blog.phoenix.lan.

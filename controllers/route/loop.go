@@ -107,15 +107,15 @@ func loop(format string, values ...any) error {
 	return reconcile.Stall(LoopReason, fmt.Errorf(format+": name what really answers", values...))
 }
 
-// routeOf names a Route that has a name as its host on the gateway of r, itself included; empty: none does.
+// routeOf names a Route that has a name as its host on the gateway or on the router of r, itself included; empty: none does.
 func (k *Kind) routeOf(ctx context.Context, r *v1alpha1.Route, name string) (string, error) {
 	for _, host := range []string{name, wildcardOf(name)} {
-		found, err := k.routesWith(ctx, r.Namespace, ByHost, hostKey(r.Spec.GatewayRef.Name, host))
+		found, err := k.routesWith(ctx, r.Namespace, ByHost, host)
 		if err != nil {
 			return "", err
 		}
 		for i := range found {
-			if found[i].Name == r.Name || claims(&found[i]) {
+			if found[i].Name == r.Name || claims(&found[i]) && meet(r, &found[i]) {
 				return found[i].Name, nil
 			}
 		}
