@@ -20,7 +20,7 @@ const (
 	routerUnit    = "traefik.service"
 	routerConf    = "/etc/traefik/traefik.yml"
 	routerProgram = "/usr/local/bin/traefik"
-	routerFolder  = "/etc/traefik/routes/"
+	routerFolder  = "/etc/traefik/dynamic/routes/"
 	nextVersion   = "3.6.13"
 )
 
@@ -78,7 +78,7 @@ func (w *routerWorld) put(r traefik.Route) string {
 	if err := w.sim.WriteFile("/tmp/"+r.Name+".yml", string(content), 0o640); err != nil {
 		w.t.Fatal(err)
 	}
-	w.shell("chown root:traefik /tmp/" + r.Name + ".yml; mv /tmp/" + r.Name + ".yml " + routerFolder)
+	w.shell("chown root:traefik /tmp/" + r.Name + ".yml; mv /tmp/" + r.Name + ".yml " + routerFolder + "; touch " + routerFolder)
 	return version
 }
 
@@ -122,7 +122,7 @@ func TestRouterFromNothing(t *testing.T) {
 	if u := w.sim.Unit(routerUnit); u.Enabled != "enabled" || u.Active != "active" {
 		t.Errorf("the unit is %s and %s", u.Enabled, u.Active)
 	}
-	if got := w.shell("stat -c '%U:%G %a' /etc/traefik/routes /etc/traefik/previous /etc/traefik/traefik.yml /usr/local/bin/traefik"); got != "root:traefik 750\nroot:root 700\nroot:root 644\nroot:root 755\n" {
+	if got := w.shell("stat -c '%U:%G %a' /etc/traefik/dynamic/routes /etc/traefik/previous /etc/traefik/traefik.yml /usr/local/bin/traefik"); got != "root:traefik 750\nroot:root 700\nroot:root 644\nroot:root 755\n" {
 		t.Errorf("owners and modes are %q", got)
 	}
 	w.quiet("router")
@@ -241,11 +241,11 @@ func TestRouterDriftIsPutBack(t *testing.T) {
 		"program":       "echo '#!/bin/sh' > " + routerProgram,
 		"unit":          "echo '[Unit]' > /etc/systemd/system/" + routerUnit,
 		"stopped":       "systemctl stop traefik; systemctl disable traefik",
-		"folder":        "chmod 777 /etc/traefik/routes; chown traefik /etc/traefik/routes",
+		"folder":        "chmod 777 /etc/traefik/dynamic/routes; chown traefik /etc/traefik/dynamic/routes",
 	} {
 		w.shell(line)
 		w.ready("router")
-		if got := w.version() + w.shell("stat -c '%U:%G %a' /etc/traefik/routes"); got != "3.6.12root:traefik 750\n" {
+		if got := w.version() + w.shell("stat -c '%U:%G %a' /etc/traefik/dynamic/routes"); got != "3.6.12root:traefik 750\n" {
 			t.Errorf("%s: it is %q", name, got)
 		}
 		w.quiet("router")

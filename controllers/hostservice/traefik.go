@@ -25,7 +25,8 @@ import (
 const (
 	traefikDir      = "/etc/traefik"
 	traefikConf     = traefikDir + "/traefik.yml"
-	traefikRoutes   = traefikDir + "/routes"
+	traefikDynamic  = traefikDir + "/dynamic" // which Traefik watches
+	traefikRoutes   = traefikDynamic + "/routes"
 	traefikPrevious = traefikDir + "/previous" // where files of Routes are kept that others took the place of
 	traefikProgram  = "/usr/local/bin/traefik"
 	traefikUser     = "traefik"
@@ -195,7 +196,7 @@ func (r router) design() (design, error) {
 	web, secure := traefikPorts(spec)
 	static := traefik.Static{
 		About: about(r.s), WebPort: web, WebSecurePort: secure, APIPort: int(cmp.Or(spec.APIPort, defaultAPI)), MetricsPort: int(spec.MetricsPort),
-		Trusted: r.trusted, AccessLog: isTrue(spec.AccessLog, false), LogLevel: spec.LogLevel, Folder: traefikRoutes,
+		Trusted: r.trusted, AccessLog: isTrue(spec.AccessLog, false), LogLevel: spec.LogLevel, Folder: traefikDynamic,
 	}
 	conf, err := static.YAML()
 	if err != nil {
@@ -207,7 +208,8 @@ func (r router) design() (design, error) {
 		Users: []machine.User{{Name: traefikUser}}, Packages: []string{"curl", "nftables"},
 		Artifacts: []machine.Artifact{{URL: spec.Artifact.URL, SHA256: spec.Artifact.SHA256, Member: spec.Artifact.Member, Path: traefikProgram, Triggers: restart}},
 		Dirs: []machine.Dir{
-			{Path: traefikDir, Owner: "root", Group: "root", Mode: 0o755}, {Path: traefikRoutes, Owner: "root", Group: traefikUser, Mode: 0o750},
+			{Path: traefikDir, Owner: "root", Group: "root", Mode: 0o755}, {Path: traefikDynamic, Owner: "root", Group: traefikUser, Mode: 0o750},
+			{Path: traefikRoutes, Owner: "root", Group: traefikUser, Mode: 0o750},
 			{Path: traefikPrevious, Owner: "root", Group: "root", Mode: 0o700},
 		},
 		Files: []machine.File{

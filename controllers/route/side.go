@@ -21,7 +21,9 @@ import (
 )
 
 const (
-	routerPath   = "/etc/traefik/routes"
+	// routerPath is below the folder that Traefik watches, and itself is not watched: see routerFolder.
+	routerPath   = routerBeside + "/dynamic/routes"
+	routerBeside = "/etc/traefik"
 	routerGroup  = "traefik"
 	routerSuffix = ".yml"
 	// maxPrefixName is how much of a Route's name its files bear.
@@ -71,9 +73,12 @@ func gatewayFolder(s *v1alpha1.HostService) machine.FolderOptions {
 	}
 }
 
-// routerFolder is where a router has them. Traefik watches it.
+// routerFolder is where a router has them. For every file that changes in the folder that it watches, Traefik reads all files
+// of all folders below; so it hears once of all of them instead, by a change of the folder that they are in.
 func routerFolder(*v1alpha1.HostService) machine.FolderOptions {
-	return machine.FolderOptions{Path: routerPath, Owner: "root", Group: routerGroup, Mode: fs.FileMode(0o640)}
+	return machine.FolderOptions{
+		Path: routerPath, Beside: routerBeside, Owner: "root", Group: routerGroup, Mode: fs.FileMode(0o640), Refresh: []string{"touch", routerPath},
+	}
 }
 
 // prefixOf is what the names of a Route's files on the machines of a Host begin with: it says whose they are.

@@ -49,7 +49,7 @@ import (
 const (
 	namespace     = "home"
 	gatewayFolder = "/etc/nginx/phoenix/nginx/routes"
-	routerFolder  = "/etc/traefik/routes"
+	routerFolder  = "/etc/traefik/dynamic/routes"
 	// lookLimit bounds how many passes a test waits for.
 	lookLimit = 1500
 )
@@ -152,7 +152,7 @@ api: {insecure: true, dashboard: false}
 ping: {}
 providers:
   providersThrottleDuration: 20ms
-  file: {directory: /etc/traefik/routes, watch: true}
+  file: {directory: /etc/traefik/dynamic, watch: true}
 global: {checkNewVersion: false, sendAnonymousUsage: false}
 `
 	// gate is what the nginx HostService makes, as far as it matters here: a host is in the map once.

@@ -32,12 +32,14 @@ const (
 
 // FolderOptions say what the files of a folder are like.
 type FolderOptions struct {
-	// Path of the folder, which is somebody else's to make. Beside it, in the
-	// folder above, stand "previous", where Put keeps files, and for as long as a
-	// commit lasts ".NAME.phoenix-new", both open to root alone; so two Folders
-	// have two folders above them. Who makes the one makes and clears "previous"
-	// with it; where it is not there, the first who keeps something makes it.
+	// Path of the folder, which is somebody else's to make.
 	Path string
+	// Beside is a folder of the same file system, that of nobody else; empty: the
+	// one above Path. In it stand "previous", where Put keeps files, and for as
+	// long as a commit lasts ".NAME.phoenix-new", both open to root alone. Who
+	// makes Path makes and clears "previous" with it; where it is not there, the
+	// first who keeps something makes it.
+	Beside string
 	// Owner and Group of the files are names or numbers; empty: root.
 	Owner, Group string
 	// Mode of the files are permission bits; 0: 0600.
@@ -131,6 +133,7 @@ type looking struct {
 // that cannot be are an *InvalidError of its methods.
 func (m *Machine) Folder(o FolderOptions) *Folder {
 	o.Owner, o.Group, o.Mode = cmp.Or(o.Owner, "root"), cmp.Or(o.Group, "root"), cmp.Or(o.Mode, 0o600)
+	o.Beside = cmp.Or(o.Beside, path.Dir(o.Path))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.folders[o.Path]
@@ -229,8 +232,10 @@ func (f *Folder) checked() error {
 	o := f.options
 	f.mu.Unlock()
 	switch {
-	case badPath(o.Path) != "" || path.Dir(o.Path) == "/":
+	case badPath(o.Path) != "" || o.Beside == "/":
 		return invalid(cmp.Or(badPath(o.Path), "it has no folder above it"), "folder %.80q", o.Path)
+	case badPath(o.Beside) != "":
+		return invalid(badPath(o.Beside), "folder %.80q beside %.80q", o.Beside, o.Path)
 	case !userForm.MatchString(o.Owner), !userForm.MatchString(o.Group):
 		return invalid("is no name of a user and a group", "owner %.80q of folder %.80q", o.Owner+":"+o.Group, o.Path)
 	case o.Mode&^fs.ModePerm != 0:

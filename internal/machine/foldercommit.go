@@ -28,8 +28,7 @@ func (o FolderOptions) begin() *script {
 	s := new(script)
 	s.WriteString(sharedFunctions)
 	s.WriteString(folderFunctions)
-	above, base := path.Split(o.Path)
-	s.line("path=%s previous=%s work=%s lock=%s", word(o.Path), word(above+"previous"), word(above+"."+base+".phoenix-new"),
+	s.line("path=%s previous=%s work=%s lock=%s", word(o.Path), word(path.Join(o.Beside, "previous")), word(path.Join(o.Beside, "."+path.Base(o.Path)+".phoenix-new")),
 		word("/run/phoenix-"+shortHash([]byte("folder "+o.Path))))
 	user, group := "%U", "%G"
 	if o.Owner[0] <= '9' {

@@ -31,7 +31,7 @@ type Static struct {
 	AccessLog bool
 	// LogLevel is DEBUG, INFO, WARN or ERROR; empty: INFO.
 	LogLevel string
-	// Folder holds the files of the Routes.
+	// Folder is the one that is watched. What stands in folders below it is read with it, whenever one of those changes.
 	Folder string
 }
 

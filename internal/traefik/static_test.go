@@ -14,14 +14,14 @@ import (
 func static() Static {
 	return Static{
 		About: "HostService home/traefik", WebPort: 80, WebSecurePort: 443, APIPort: 8080, MetricsPort: 9100,
-		Trusted: []string{"10.0.0.153", "fd00::153"}, AccessLog: true, LogLevel: "WARN", Folder: "/etc/traefik/routes",
+		Trusted: []string{"10.0.0.153", "fd00::153"}, AccessLog: true, LogLevel: "WARN", Folder: "/etc/traefik/dynamic",
 	}
 }
 
 func TestStaticIsRendered(t *testing.T) {
 	for file, s := range map[string]Static{
 		"static.yml":      static(),
-		"staticplain.yml": {WebPort: 80, WebSecurePort: 443, APIPort: 8080, Folder: "/etc/traefik/routes"},
+		"staticplain.yml": {WebPort: 80, WebSecurePort: 443, APIPort: 8080, Folder: "/etc/traefik/dynamic"},
 	} {
 		content, err := s.YAML()
 		if err != nil {

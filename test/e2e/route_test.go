@@ -34,7 +34,7 @@ import (
 const (
 	gateway       = "10.0.0.153"
 	gatewayFolder = "/etc/nginx/phoenix/nginx/routes"
-	routerFolder  = "/etc/traefik/routes"
+	routerFolder  = "/etc/traefik/dynamic/routes"
 )
 
 // served are the names of the reference site that everybody may ask for, with a path and what is answered.

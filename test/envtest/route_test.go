@@ -199,7 +199,7 @@ func routeEnds(s *routeStage, blog *v1alpha1.Route) {
 	if got, err := s.ask("news.phoenix.lan"); err == nil {
 		s.Errorf("a Route that is gone is answered with %s", got)
 	}
-	left := s.shell(s.inside(s.read("gate")), "ls /etc/nginx/phoenix/nginx/routes") + s.shell(s.inside(s.read("router")), "ls /etc/traefik/routes")
+	left := s.shell(s.inside(s.read("gate")), "ls /etc/nginx/phoenix/nginx/routes") + s.shell(s.inside(s.read("router")), "ls /etc/traefik/dynamic/routes")
 	if strings.TrimSpace(left) != "" {
 		s.Errorf("left behind is %s", left)
 	}

@@ -16,7 +16,7 @@ import (
 // The guests that Routes are written to, and the folders.
 const (
 	nginx, nginxFolder     = "101", "/etc/nginx/phoenix/nginx/routes"
-	traefik, traefikFolder = "102", "/etc/traefik/routes"
+	traefik, traefikFolder = "102", "/etc/traefik/dynamic/routes"
 )
 
 // hand writes by hand what Phoenix writes, over a connection to the host that stands, as Phoenix's does.
@@ -75,7 +75,7 @@ func (h *hand) scripts(names ...string) map[string]string {
 		}
 		out[guest] = b.String()
 	}
-	out[traefik] += "chgrp traefik hand-*\n"
+	out[traefik] += "chgrp traefik hand-*\ntouch .\n"
 	out[nginx] += "nginx -t 2>&1\nsystemctl reload nginx\n"
 	return out
 }
