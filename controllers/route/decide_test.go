@@ -394,47 +394,6 @@ func TestHears(t *testing.T) {
 	}
 }
 
-func TestLoop(t *testing.T) {
-	gateway := door{name: "the gateway HostService/nginx", guest: "nginx", addresses: parsed([]string{"10.0.0.153", "fd00::153"}), ports: []int{80, 443}}
-	router := door{name: "the router HostService/traefik", guest: "traefik", addresses: parsed([]string{"10.0.0.12"}), ports: []int{80, 443}, local: []int{8080}, inside: true}
-	names := map[string][]string{"entry.lan": {"10.0.0.153"}, "web.lan": {"10.0.0.20"}}
-	c := circle{
-		doors:  []door{gateway, router},
-		route:  func(name string) (string, error) { return map[string]string{"a.lan": "a"}[name], nil },
-		lookup: func(name string) []string { return names[name] },
-	}
-	cases := map[string]struct {
-		reason string
-		target target
-		want   string
-	}{
-		"gateway's address":  {"by any of its addresses", target{host: "10.0.0.153", port: 443}, "leads back to the gateway HostService/nginx"},
-		"gateway's IPv6":     {"by any of its addresses", target{host: "fd00::153", port: 80}, "leads back to the gateway HostService/nginx"},
-		"mapped":             {"an address may be written as another", target{host: "::ffff:10.0.0.153", port: 80}, "leads back to the gateway HostService/nginx"},
-		"gateway's guest":    {"whatever its address is", target{host: "10.9.9.9", port: 443, guest: "nginx"}, "leads back to the gateway HostService/nginx"},
-		"gateway, elsewhere": {"another program may answer there", target{host: "10.0.0.153", port: 9000}, ""},
-		"router's address":   {"at the port for connections too", target{host: "10.0.0.12", port: 443}, "leads back to the router HostService/traefik"},
-		"router's metrics":   {"they are no way round", target{host: "10.0.0.12", port: 8082}, ""},
-		"loopback":           {"backends are reached from the router", target{host: "127.0.0.1", port: 80}, "leads back to the router HostService/traefik"},
-		"the router's API":   {"it is nobody else's", target{host: "127.0.0.1", port: 8080}, "leads back to the router HostService/traefik"},
-		"unspecified":        {"it is the machine itself", target{host: "0.0.0.0", port: 80}, "leads back to the router HostService/traefik"},
-		"another loopback":   {"a program beside the router", target{host: "127.0.0.1", port: 3000}, ""},
-		"own host":           {"the name leads to the gateway", target{host: "a.lan", port: 443}, "a.lan is a host of Route/a"},
-		"own host elsewhere": {"the gateway does not listen there", target{host: "a.lan", port: 9000}, ""},
-		"name of gateway":    {"as the router's machine resolves it", target{host: "entry.lan", port: 80}, "leads back to the gateway HostService/nginx"},
-		"name":               {"it leads elsewhere", target{host: "web.lan", port: 80}, ""},
-		"unknown name":       {"it may come", target{host: "nobody.lan", port: 80}, ""},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			err := c.check([]target{tc.target})
-			if (err == nil) != (tc.want == "") || err != nil && (!strings.Contains(err.Error(), tc.want) || reconcile.ReasonOf(err) != LoopReason) {
-				t.Errorf("%s: check() = %v, want %q", tc.reason, err, tc.want)
-			}
-		})
-	}
-}
-
 func TestCovered(t *testing.T) {
 	certificate := &v1alpha1.Certificate{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "site"}}
 	certificate.Spec.DNSNames = []string{"*.phoenix.lan", "phoenix.lan"}

@@ -113,12 +113,7 @@ func (k *Kind) decide(ctx context.Context, r *v1alpha1.Route, from *reader, seen
 	if seen.to, err = resolve(ctx, r, from); err != nil {
 		return err
 	}
-	around := circle{
-		doors:  []door{gatewayDoor(seen.gateway), routerDoor(seen.router)},
-		route:  func(name string) (string, error) { return k.routeOf(ctx, r, name) },
-		lookup: func(name string) []string { return k.lookup(ctx, seen.router, name, seen.now) },
-	}
-	if err := around.check(seen.to.targets); err != nil {
+	if err := k.leadsOn(ctx, r, from, seen); err != nil {
 		return err
 	}
 	if err := cmp.Or(k.covered(ctx, r, seen.gateway, from), answerers(ctx, r, from)); err != nil {
