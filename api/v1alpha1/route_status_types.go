@@ -38,6 +38,14 @@ type RouteStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=45
 	GatewayAddress string `json:"gatewayAddress,omitempty"`
+	// holders are the HostServices on whose machines there may be files of the Route: those that it names, and those that it
+	// named before and that could not be asked since. The Route is not gone while one of them may have any.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	Holders []string `json:"holders,omitempty"`
 	// refused is a keyed hash of what the router rejected: it is not tried again, and what was there before serves on.
 	// +optional
 	// +kubebuilder:validation:MinLength=1

@@ -31,6 +31,7 @@ type Seen struct {
 
 	gateway, router *side // nil: gone
 	strays          []*side
+	unasked         []*problem // sides that may have files of the Route, and say nothing now
 	taken           string
 	shared          []string
 	// exposed says that the gateway is to know the hosts for as long as the router does.

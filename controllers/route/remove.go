@@ -6,6 +6,7 @@ package route
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
@@ -13,7 +14,7 @@ import (
 )
 
 // Remove returns the steps that take the Route away: from the gateway first, so that nobody is let in to nobody, then from
-// the router (see withdrawSteps), then its Certificate.
+// the router (see withdrawSteps), then its Certificate. What it named before and cannot be asked now is waited for in the end.
 func (k *Kind) Remove(r *v1alpha1.Route, seen Seen) []reconcile.Step {
 	if !seen.known {
 		return nil
@@ -25,7 +26,7 @@ func (k *Kind) Remove(r *v1alpha1.Route, seen Seen) []reconcile.Step {
 	if seen.own.left(r) {
 		steps = append(steps, k.unissueStep(seen.own))
 	}
-	return steps
+	return append(steps, restSteps(r, seen.unasked)...)
 }
 
 // lookBack looks for what is left of a Route that is being deleted. A machine that is gone took it along.
@@ -56,15 +57,18 @@ func (k *Kind) leftAt(ctx context.Context, r *v1alpha1.Route, from *reader, name
 	if errors.Is(err, errGone) || s != nil && s.guest.Status.VMID == nil && err != nil {
 		return nil, nil, nil
 	}
+	unknown := func(err error) error {
+		return machineError(fmt.Errorf("HostService/%s may still have files of the Route: %w", name, err))
+	}
 	if err != nil {
-		return nil, nil, machineError(err)
+		return nil, nil, unknown(err)
 	}
 	there, err := k.folders.look(ctx, s, seen.now)
 	if missing := new(machine.MissingError); errors.As(err, &missing) {
 		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, nil, machineError(err)
+		return nil, nil, unknown(err)
 	}
 	return s, there.byPrefix[s.prefix], nil
 }
