@@ -24,7 +24,7 @@ import (
 
 // routesAtOnce is how many Routes are worked on at the same time. They wait for machines nearly all of the time, and what they
 // write travels together: the more there are, the fewer reloads.
-const routesAtOnce = 32
+const routesAtOnce = 512
 
 func newRoute() *v1alpha1.Route { return &v1alpha1.Route{} }
 

@@ -18,6 +18,8 @@ type remembered struct {
 	good string
 	// file is one that was seen on the router, and version what it says of itself.
 	file, version string
+	// wrote is when the router was last given a file, by the machine's clock.
+	wrote time.Time
 	// missed is a version that Traefik was asked for and did not have, and since when.
 	missed   string
 	missedAt time.Time

@@ -203,7 +203,7 @@ func (k *Kind) lookAtRouter(ctx context.Context, r *v1alpha1.Route, seen *Seen) 
 	if !agrees {
 		version = k.versionOf(ctx, seen, there)
 	}
-	runtime, err := k.runtimes.of(ctx, seen.router, seen.now)
+	runtime, err := k.taken(ctx, seen.router, version, seen.memory.wrote)
 	if err != nil {
 		seen.routerProblem = err
 		return

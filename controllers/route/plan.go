@@ -31,9 +31,13 @@ func (k *Kind) Plan(r *v1alpha1.Route, seen Seen) []reconcile.Step {
 		return []reconcile.Step{k.rollBackStep(r, &seen)}
 	}
 	steps, problems := k.planRouter(r, &seen)
-	if gateway := k.planGateway(r, &seen); seen.exposed {
+	gateway := k.planGateway(r, &seen)
+	switch {
+	case seen.exposed:
 		steps = append(gateway, steps...)
-	} else {
+	case seen.absent() && !observes(r) && len(steps) == 1 && len(gateway) == 1:
+		steps = []reconcile.Step{atOnce(steps[0], gateway[0])}
+	default:
 		steps = append(steps, gateway...)
 	}
 	if seen.serves() {
@@ -47,6 +51,10 @@ func (k *Kind) Plan(r *v1alpha1.Route, seen Seen) []reconcile.Step {
 	}
 	return append(steps, restSteps(r, problems)...)
 }
+
+// absent says that neither the router nor the gateway has anything of the Route: whichever of them hears first of it, nobody
+// is worse off meanwhile than without it.
+func (seen *Seen) absent() bool { return len(seen.atRouter) == 0 && len(seen.atGateway) == 0 }
 
 // refused says that what the router is to have was rejected, and is not tried again yet.
 func (seen *Seen) refused(r *v1alpha1.Route) bool {

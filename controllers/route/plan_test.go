@@ -73,8 +73,16 @@ func TestPlan(t *testing.T) {
 		steps  string
 		ends   string
 	}{
-		"in sync":  {"nothing to do", nil, "", ""},
-		"new":      {"the gateway does not wait for the router's answer", missing, "Programming Admitting", ""},
+		"in sync": {"nothing to do", nil, "", ""},
+		"new":     {"the gateway does not wait for the router", missing, "Programming", ""},
+		"new, out at the router alone": {"the gateway has it already", func(r *v1alpha1.Route, s *Seen) {
+			missing(r, s)
+			s.atGateway = s.want.gatewaySums
+		}, "Programming", ""},
+		"new, out at the gateway alone": {"the router has it already", func(r *v1alpha1.Route, s *Seen) {
+			missing(r, s)
+			s.atRouter = s.want.routerSums
+		}, "Admitting", ""},
 		"changed":  {"the gateway hears of it when the router has it", changed, "Programming", ""},
 		"observed": {"the plan shows all of it", func(r *v1alpha1.Route, s *Seen) { changed(r, s); r.Spec.Management = v1alpha1.ManagementObserve }, "Programming Admitting", ""},
 		"new, below a wildcard": {

@@ -80,7 +80,7 @@ const (
 	// handOver is how long another Route is given to hand a host over.
 	handOver = time.Second
 	// lookFor is how long a pass waits for what is asked beside it.
-	lookFor = 400 * time.Millisecond
+	lookFor = time.Second
 	// lookAgain is the least time between two looks at what is served.
 	lookAgain = 2 * time.Second
 	// firstLook is the first of the growing waits while what is served is not as it should be.

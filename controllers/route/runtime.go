@@ -25,6 +25,8 @@ import (
 )
 
 const (
+	// takes is how often a router is asked within a pass whether it has taken what it was given just now.
+	takes = 4
 	// runtimeFor is how long an answer of a router serves all Routes.
 	runtimeFor = 300 * time.Millisecond
 	// runtimeLimit bounds the question.
@@ -49,18 +51,19 @@ type runtimes struct {
 
 // ask is a question that some wait for.
 type ask struct {
-	at    time.Time
+	at    time.Time // by the kind's clock
+	began time.Time // by the machine's, as how long an answer serves is no matter of passes
 	done  chan struct{}
 	value loaded
 	err   error
 }
 
-// of returns what a router has loaded: as it was 300 ms ago at most, or now.
-func (r *runtimes) of(ctx context.Context, router *side, now time.Time) (loaded, error) {
+// of returns what a router has loaded: as it was 300 ms ago at most, and not before a certain time, or now.
+func (r *runtimes) of(ctx context.Context, router *side, now, since time.Time) (loaded, error) {
 	r.mu.Lock()
 	a := r.asks[router.key()]
-	if a == nil || a.ended() && (now.Sub(a.at) >= runtimeFor || now.Before(a.at)) {
-		a = &ask{at: now, done: make(chan struct{})}
+	if a == nil || a.began.Before(since) || a.ended() && time.Since(a.began) >= runtimeFor {
+		a = &ask{at: now, began: time.Now(), done: make(chan struct{})}
 		if r.asks == nil {
 			r.asks, r.last = map[string]*ask{}, map[string]loaded{}
 		}
@@ -73,6 +76,24 @@ func (r *runtimes) of(ctx context.Context, router *side, now time.Time) (loaded,
 		return a.value, a.err
 	case <-ctx.Done():
 		return loaded{}, context.Cause(ctx)
+	}
+}
+
+// taken returns what a router has loaded: once it has a version, where it was given that just now and takes it within about a
+// second. It nearly always does, and every Route would otherwise say first that it waits for that.
+func (k *Kind) taken(ctx context.Context, router *side, version string, given time.Time) (loaded, error) {
+	for i := 1; ; i++ {
+		runtime, err := k.runtimes.of(ctx, router, k.Clock.Now(), given)
+		if err != nil || i == takes || time.Since(given) > takes*runtimeFor || runtime.Look(router.prefix, version).Loaded {
+			return runtime, err
+		}
+		timer := time.NewTimer(runtimeFor)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return loaded{}, context.Cause(ctx)
+		}
 	}
 }
 

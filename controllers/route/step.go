@@ -4,12 +4,14 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,8 +47,20 @@ func (k *Kind) programStep(r *v1alpha1.Route, seen *Seen) reconcile.Step {
 		Do: func(ctx context.Context) error {
 			err := router.folder().Put(ctx, router.prefix, want, keep)
 			k.folders.wrote(ctx, router, k.Clock.Now())
-			k.memory.change(name, func(known *remembered) { known.missed = "" })
+			k.memory.change(name, func(known *remembered) { known.missed, known.wrote = "", time.Now() })
 			return machineError(err)
+		},
+	}
+}
+
+// atOnce is both steps, which are for two machines, at the same time.
+func atOnce(a, b reconcile.Step) reconcile.Step {
+	return reconcile.Step{
+		Reason: a.Reason, Message: a.Message + ", " + b.Message, Identity: a.Identity + ", " + b.Identity, Changes: slices.Concat(a.Changes, b.Changes),
+		Do: func(ctx context.Context) error {
+			other := make(chan error, 1)
+			go func() { other <- b.Do(ctx) }()
+			return cmp.Or(a.Do(ctx), <-other)
 		},
 	}
 }
