@@ -91,9 +91,11 @@ func (h *house) hearRoutes(kind *route.Kind, bell *bell) error {
 			one = before
 			kind.Forget(client.ObjectKeyFromObject(one))
 		}
-		for _, host := range route.Neighbours(before, after) {
-			h.ringRoutes(bell, one, route.ByHost, host)
-			h.ringRoutes(bell, one, route.ByTarget, host)
+		hosts, targets := route.Neighbours(before, after)
+		for index, values := range map[string][]string{route.ByHost: hosts, route.ByTarget: targets} {
+			for _, value := range values {
+				h.ringRoutes(bell, one, index, value)
+			}
 		}
 	})
 }

@@ -32,8 +32,37 @@ func (k *Kind) claimOf(ctx context.Context, r *v1alpha1.Route) (claim, error) {
 			return claim{}, err
 		}
 		c.with(r, host, others)
+		for _, value := range []string{wildcardOf(host), below(host)} {
+			if others, err = k.routesWith(ctx, r.Namespace, ByHost, value); err != nil {
+				return claim{}, err
+			}
+			c.open(r, host, others)
+		}
 	}
 	return c, nil
+}
+
+// open takes the Routes above and below a host into account, with which this one meets on the router alone. There a wildcard that
+// everybody may ask for leads to what the other gateway keeps for the internal networks: that gateway alone knows the host.
+func (c *claim) open(r *v1alpha1.Route, host string, others []v1alpha1.Route) {
+	for i := range others {
+		o := &others[i]
+		if o.Name == r.Name || c.taken != "" || !claims(o) || !older(o, r) || beside(r, o) || !meet(r, o) || r.Spec.TCP != nil || o.Spec.TCP != nil {
+			continue
+		}
+		wild, written := r, o
+		if !strings.HasPrefix(host, "*.") {
+			wild, written = o, r
+		}
+		if exposureOf(wild) == v1alpha1.ExposeExternal && exposureOf(written) == v1alpha1.ExposeInternal {
+			c.taken = fmt.Sprintf("host %s: Route/%s%s, which is older, exposes it %s: choose another routerRef, or one expose", host, o.Name, wayOf(o), exposureOf(o))
+		}
+	}
+}
+
+// wayOf says how one comes to a Route that is on another gateway.
+func wayOf(o *v1alpha1.Route) string {
+	return fmt.Sprintf(" on HostService/%s, through HostService/%s", o.Spec.RouterRef.Name, o.Spec.GatewayRef.Name)
 }
 
 // exposed says whether the wildcard of another Route lets everybody in to what this one keeps for the internal networks, where
@@ -77,7 +106,7 @@ func (c *claim) with(r *v1alpha1.Route, host string, others []v1alpha1.Route) {
 		if why := clash(r, o); why != "" && c.taken == "" {
 			way := ""
 			if !beside(r, o) {
-				way = fmt.Sprintf(" on HostService/%s, through HostService/%s", o.Spec.RouterRef.Name, o.Spec.GatewayRef.Name)
+				way = wayOf(o)
 			}
 			c.taken = fmt.Sprintf("host %s: Route/%s%s, which is older, %s", host, o.Name, way, why)
 		}

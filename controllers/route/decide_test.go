@@ -196,6 +196,10 @@ func onGateway(name string, change func(*v1alpha1.Route)) func(*v1alpha1.Route) 
 	}
 }
 
+func openWildcard(r *v1alpha1.Route) {
+	r.Spec.Hosts, r.Spec.Expose = []string{"*.lan"}, v1alpha1.ExposeExternal
+}
+
 func TestClaim(t *testing.T) {
 	mine := func(change func(*v1alpha1.Route)) *v1alpha1.Route { return routeAged("mine", time.Minute, change) }
 	other := func(change func(*v1alpha1.Route)) *v1alpha1.Route { return routeAged("other", time.Hour, change) }
@@ -230,6 +234,21 @@ func TestClaim(t *testing.T) {
 			other(onGateway("second", func(r *v1alpha1.Route) { r.Spec.TCP = &v1alpha1.RouteTCP{} })),
 			"host a.lan: Route/other on HostService/traefik, through HostService/second, which is older, passes its connections through", nil,
 		},
+		"a gateway of its own, below a wildcard": {
+			"the other gateway would let everybody in", mine(nil), other(onGateway("second", openWildcard)),
+			"host a.lan: Route/other on HostService/traefik, through HostService/second, which is older, exposes it External", nil,
+		},
+		"a gateway of its own, above": {
+			"it would let everybody in", mine(openWildcard), other(onGateway("second", nil)),
+			"host *.lan: Route/other on HostService/traefik, through HostService/second, which is older, exposes it Internal", nil,
+		},
+		"above on one gateway":                        {"it knows which hosts are internal", mine(openWildcard), other(nil), "", nil},
+		"a gateway of its own, below an internal one": {"nobody else is let in", mine(nil), other(onGateway("second", func(r *v1alpha1.Route) { r.Spec.Hosts = []string{"*.lan"} })), "", nil},
+		"a gateway of its own, both open":             {"everybody may come", mine(func(r *v1alpha1.Route) { r.Spec.Expose = v1alpha1.ExposeExternal }), other(onGateway("second", openWildcard)), "", nil},
+		"a gateway and router of its own, below a wildcard": {"they never meet", mine(nil), other(onGateway("second", func(r *v1alpha1.Route) {
+			openWildcard(r)
+			r.Spec.RouterRef.Name = "second"
+		})), "", nil},
 		"another gateway and router": {"they never meet", mine(nil), other(onGateway("second", func(r *v1alpha1.Route) { r.Spec.RouterRef.Name = "second" })), "", nil},
 		"a wildcard":                 {"the written host goes first", mine(nil), other(func(r *v1alpha1.Route) { r.Spec.Hosts = []string{"*.lan"} }), "", nil},
 		"younger":                    {"the older one serves", mine(nil), routeAged("other", 0, nil), "", nil},
@@ -336,7 +355,7 @@ func TestNeighbours(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			hosts := Neighbours(tc.before, tc.after)
+			_, hosts := Neighbours(tc.before, tc.after)
 			if diff := cmp.Diff(tc.hosts, hosts); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
 			}
@@ -361,6 +380,7 @@ func TestHears(t *testing.T) {
 	}{
 		"one gateway":     {"they may fight there", "a.lan", ByHost, nil, true, true},
 		"another gateway": {"they may fight on the router", "a.lan", ByHost, onGateway("second", nil), true, true},
+		"above":           {"it may let everybody in", "*.lan", ByHost, onGateway("second", nil), true, true},
 		"another host":    {"they have nothing in common", "b.lan", ByHost, nil, false, false},
 		"backend": {"it may lead back now", "a.lan", ByTarget, func(r *v1alpha1.Route) {
 			r.Spec.Hosts, r.Spec.Backends = []string{"x.org"}, []v1alpha1.RouteBackend{{URL: "http://A.lan:80"}}
@@ -373,7 +393,8 @@ func TestHears(t *testing.T) {
 			other := routeAged("other", time.Hour, tc.other)
 			k := &Kind{Config: Config{Client: clientOf(t, one, other)}}
 			heard := func(changed, by *v1alpha1.Route) bool {
-				for _, host := range Neighbours(nil, changed) {
+				hosts, targets := Neighbours(nil, changed)
+				for _, host := range map[string][]string{ByHost: hosts, ByTarget: targets}[tc.index] {
 					found, err := k.routesWith(t.Context(), home, tc.index, host)
 					if err != nil {
 						t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 
 // The indexes of Routes that Config.Client must know.
 const (
-	// ByHost are a Route's hosts.
+	// ByHost are a Route's hosts, and of each the wildcard that it is below.
 	ByHost = "spec.hosts"
 	// ByTarget are the names that a Route's backends and those who let its clients in are asked by, and the hosts with a
 	// wildcard that they fit.
@@ -23,7 +23,19 @@ const (
 )
 
 // HostsOf are the values of a Route in the index ByHost. They name no gateway: Routes meet on their router too.
-func HostsOf(o client.Object) []string { return o.(*v1alpha1.Route).Spec.Hosts }
+func HostsOf(o client.Object) []string {
+	var values []string
+	for _, host := range o.(*v1alpha1.Route).Spec.Hosts {
+		values = append(values, host)
+		if above := wildcardOf(host); above != host {
+			values = append(values, below(above))
+		}
+	}
+	return values
+}
+
+// below is the value of those in ByHost that have a host which a wildcard is for too.
+func below(wildcard string) string { return "below " + wildcard }
 
 // TargetsOf are the values of a Route in the index ByTarget.
 func TargetsOf(o client.Object) []string {
@@ -57,21 +69,24 @@ func authURLsOf(r *v1alpha1.Route) []string {
 	return all
 }
 
-// Neighbours are the hosts of a Route that comes, changes or goes, of which others have to hear: those that have one of them in
-// ByHost or in ByTarget. before and after are the same Route; nil: it was not there, or is not any more. Nothing: nobody has to
-// hear.
-func Neighbours(before, after *v1alpha1.Route) []string {
+// Neighbours are what Routes have to hear of when one of them comes, changes or goes: values of ByHost, those of its hosts and of
+// what is above and below them, and of ByTarget. before and after are the same Route; nil: it was not there, or is not any more.
+// Nothing: nobody has to hear.
+func Neighbours(before, after *v1alpha1.Route) (hosts, targets []string) {
 	if before != nil && after != nil && before.Generation == after.Generation && before.DeletionTimestamp.IsZero() == after.DeletionTimestamp.IsZero() {
-		return nil
+		return nil, nil
 	}
-	var hosts []string
 	for _, r := range []*v1alpha1.Route{before, after} {
-		if r != nil {
-			hosts = append(hosts, r.Spec.Hosts...)
+		if r == nil {
+			continue
+		}
+		for _, host := range r.Spec.Hosts {
+			hosts, targets = append(hosts, host, wildcardOf(host), below(host)), append(targets, host)
 		}
 	}
 	slices.Sort(hosts)
-	return slices.Compact(hosts)
+	slices.Sort(targets)
+	return slices.Compact(hosts), slices.Compact(targets)
 }
 
 // wildcardOf is the host with a wildcard that a name fits: *.phoenix.lan of blog.phoenix.lan.
