@@ -23,9 +23,10 @@ type remembered struct {
 	// missed is a version that Traefik was asked for and did not have, and since when.
 	missed   string
 	missedAt time.Time
-	// refused is what was rejected, and when it is tried again.
+	// refused is what was rejected, and when it is tried again; slow is how often in a row the router did not take a file in time.
 	refused string
 	again   time.Time
+	slow    int
 	// swept names the sides beside which no files of the Route are left.
 	swept string
 	uses  map[dependency]bool
@@ -124,6 +125,7 @@ func (m *memory) keepNames(secret types.NamespacedName, names []string, now time
 	if m.names == nil {
 		m.names = map[types.NamespacedName]secretNamesSeen{}
 	}
+	prune(m.names, now)
 	m.names[secret] = secretNamesSeen{names, now}
 }
 
@@ -141,5 +143,11 @@ func (m *memory) keepAddresses(key string, addresses []string, now time.Time) {
 	if m.hosts == nil {
 		m.hosts = map[string]secretNamesSeen{}
 	}
+	prune(m.hosts, now)
 	m.hosts[key] = secretNamesSeen{addresses, now}
+}
+
+// prune drops what is too old to be of use.
+func prune[K comparable](all map[K]secretNamesSeen, now time.Time) {
+	maps.DeleteFunc(all, func(_ K, seen secretNamesSeen) bool { return now.Sub(seen.at) >= missingFor || now.Before(seen.at) })
 }

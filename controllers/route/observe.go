@@ -214,7 +214,7 @@ func (k *Kind) lookAtRouter(ctx context.Context, r *v1alpha1.Route, seen *Seen) 
 		case seen.state.Loaded && len(seen.state.Errors) == 0:
 			known.good = there
 			if agrees {
-				known.missed = ""
+				known.missed, known.slow = "", 0
 			}
 		case agrees && !seen.state.Loaded && known.missed != want:
 			known.missed, known.missedAt = want, seen.now

@@ -38,9 +38,13 @@ const (
 // loaded is what a router has loaded, and since when that is so.
 type loaded struct {
 	traefik.Runtime
-	sum   [sha256.Size]byte
-	since time.Time
+	sum    [sha256.Size]byte // of the answer
+	config [sha256.Size]byte // of the answer without what health checks found
+	since  time.Time         // the same config
 }
+
+// serverStatus is what an answer says of the health of servers.
+var serverStatus = regexp.MustCompile(`"serverStatus":\s*\{[^}]*\}`)
 
 // runtimes asks routers what they have loaded, once for all Routes.
 type runtimes struct {
@@ -118,17 +122,25 @@ func (r *runtimes) run(ctx context.Context, router *side, a *ask) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	last, sum := r.last[router.key()], sha256.Sum256(raw)
-	if last.sum == sum {
-		a.value = last
-		return
-	}
-	a.value = loaded{sum: sum, since: a.at}
-	if a.value.Runtime, err = traefik.ParseRuntime(raw); err != nil {
+	if a.value, err = r.last[router.key()].next(raw, a.at); err != nil {
 		a.err = routerAway(router, err)
 		return
 	}
 	r.last[router.key()] = a.value
+}
+
+// next is what an answer says that came after the last one.
+func (l loaded) next(raw []byte, at time.Time) (loaded, error) {
+	n := loaded{sum: sha256.Sum256(raw), config: sha256.Sum256(serverStatus.ReplaceAll(raw, nil)), since: at}
+	if n.sum == l.sum {
+		return l, nil
+	}
+	if n.config == l.config {
+		n.since = l.since
+	}
+	var err error
+	n.Runtime, err = traefik.ParseRuntime(raw)
+	return n, err
 }
 
 // runtimeScript asks on the machine itself, as the API is open to nobody else. The answer of a router with many Routes is

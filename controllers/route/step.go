@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
@@ -68,9 +69,9 @@ func atOnce(a, b reconcile.Step) reconcile.Step {
 // rollBackStep has the router go back to what was good before, and notes first what is not to be tried again.
 func (k *Kind) rollBackStep(r *v1alpha1.Route, seen *Seen) reconcile.Step {
 	router, hash, words := seen.router, seen.want.hash, seen.words()
-	again := refusedFor
+	again, slow := refusedFor, 0
 	if !seen.state.Loaded {
-		again = slowFor
+		again, slow = slowWait(seen.memory.slow), seen.memory.slow+1
 	}
 	name := nameOf(r)
 	change := reconcile.Change{Field: "router " + router.service.Name, From: brief(router.sum(seen.atRouter)), Impact: v1alpha1.ImpactNone}
@@ -82,10 +83,16 @@ func (k *Kind) rollBackStep(r *v1alpha1.Route, seen *Seen) reconcile.Step {
 			_, err := router.folder().Restore(ctx, router.prefix)
 			now := k.Clock.Now()
 			k.folders.wrote(ctx, router, now)
-			k.memory.change(name, func(known *remembered) { known.refused, known.again = hash, now.Add(again) })
+			k.memory.change(name, func(known *remembered) { known.refused, known.again, known.slow = hash, now.Add(again), slow })
 			return machineError(err)
 		},
 	}
+}
+
+// slowWait is how long a file is not tried again that a router did not take in time, for the first time or again. One that it
+// cannot read keeps it from taking any: so the others that are put back with it come apart from it, and it comes ever less often.
+func slowWait(before int) time.Duration {
+	return min(wait.Jitter(slowFor<<min(before, 10), 1), refusedFor)
 }
 
 // admitStep gives the gateway its files. Where another Route still has one of the hosts, this one gives up what that one may
