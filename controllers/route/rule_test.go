@@ -289,6 +289,9 @@ func TestBadInput(t *testing.T) {
 		"loop by name": {"it would go round", "False Loop", "good.phoenix.lan is a host of Route/good", func(r *v1alpha1.Route) {
 			r.Spec.Backends = []v1alpha1.RouteBackend{{URL: "https://good.phoenix.lan"}}
 		}},
+		"asks itself": {"nobody would ever pass", "False Loop", "forwardAuth https://bad.phoenix.lan/auth leads back to Route/bad", func(r *v1alpha1.Route) {
+			r.Spec.Middlewares = []v1alpha1.RouteMiddleware{{ForwardAuth: &v1alpha1.RouteForwardAuth{URL: "https://bad.phoenix.lan/auth"}}}
+		}},
 		"tcp": {"the gateway takes none", "False NoPassThrough", "set nginx.passThrough", func(r *v1alpha1.Route) {
 			r.Spec.TCP = &v1alpha1.RouteTCP{}
 		}},
