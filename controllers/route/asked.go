@@ -100,10 +100,8 @@ func (k *Kind) serves(ctx context.Context, r *v1alpha1.Route, name, path string)
 			if o.Spec.TCP != nil || o.Name != r.Name && !(claims(o) && meet(r, o)) {
 				continue
 			}
-			for _, p := range pathsOf(o) {
-				if rank := p.rank(); p.fits(path) && rank > highest {
-					best, highest = o, rank
-				}
+			if rank := rankOf(o, path); rank > highest {
+				best, highest = o, rank
 			}
 		}
 		if best != nil {
@@ -111,6 +109,17 @@ func (k *Kind) serves(ctx context.Context, r *v1alpha1.Route, name, path string)
 		}
 	}
 	return nil, nil
+}
+
+// rankOf is how early the router looks at a Route for a path, among those of one host; 0: it does not fit.
+func rankOf(r *v1alpha1.Route, path string) int {
+	highest := 0
+	for _, p := range pathsOf(r) {
+		if p.fits(path) {
+			highest = max(highest, p.rank())
+		}
+	}
+	return highest
 }
 
 // fits says whether a path is for another one.

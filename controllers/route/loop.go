@@ -171,15 +171,23 @@ func (c circle) back(d door, names []string, seen map[string]bool) (string, erro
 			continue
 		}
 		seen[o.Name] = true
-		for _, t := range o.targets {
-			for _, next := range c.doors {
-				next.inside = false // loopback is its own machine's there
-				if !next.takes(t, c.at(t)) {
-					continue
-				}
-				if way, err := c.back(next, carried(o.Route, names, t), seen); err != nil || way != "" {
-					return way + " by Route/" + o.Name, err
-				}
+		if way, err := c.backBy(o, names, seen); err != nil || way != "" {
+			return way, err
+		}
+	}
+	return "", nil
+}
+
+// backBy says how a Route beyond a door leads back.
+func (c circle) backBy(o onward, names []string, seen map[string]bool) (string, error) {
+	for _, t := range o.targets {
+		for _, next := range c.doors {
+			next.inside = false // loopback is its own machine's there
+			if !next.takes(t, c.at(t)) {
+				continue
+			}
+			if way, err := c.back(next, carried(o.Route, names, t), seen); err != nil || way != "" {
+				return way + " by Route/" + o.Name, err
 			}
 		}
 	}
