@@ -97,10 +97,7 @@ func (k *Kind) serves(ctx context.Context, r *v1alpha1.Route, name, path string)
 		highest := 0
 		for i := range found {
 			o := &found[i]
-			if o.Spec.TCP != nil || o.Name != r.Name && !(claims(o) && meet(r, o)) {
-				continue
-			}
-			if rank := rankOf(o, path); rank > highest {
+			if rank := rankOf(o, path); rank > highest && (o.Name == r.Name || claims(o) && meet(r, o)) {
 				best, highest = o, rank
 			}
 		}
@@ -113,6 +110,9 @@ func (k *Kind) serves(ctx context.Context, r *v1alpha1.Route, name, path string)
 
 // rankOf is how early the router looks at a Route for a path, among those of one host; 0: it does not fit.
 func rankOf(r *v1alpha1.Route, path string) int {
+	if r.Spec.TCP != nil {
+		return 0
+	}
 	highest := 0
 	for _, p := range pathsOf(r) {
 		if p.fits(path) {
