@@ -27,7 +27,7 @@ import (
 const (
 	// takes is how often a router is asked within a pass whether it has taken what it was given just now.
 	takes = 4
-	// runtimeFor is how long an answer of a router serves all Routes.
+	// runtimeFor is how long an answer of a router serves all Routes, or three times as long as it took.
 	runtimeFor = 300 * time.Millisecond
 	// runtimeLimit bounds the question.
 	runtimeLimit = 20 * time.Second
@@ -58,29 +58,41 @@ type ask struct {
 	at    time.Time // by the kind's clock
 	began time.Time // by the machine's, as how long an answer serves is no matter of passes
 	done  chan struct{}
+	took  time.Duration
 	value loaded
 	err   error
 }
 
-// of returns what a router has loaded: as it was 300 ms ago at most, and not before a certain time, or now.
+// of returns what a router has loaded: as it was a moment ago, but not before a certain time, or now. One question at a time is
+// asked.
 func (r *runtimes) of(ctx context.Context, router *side, now, since time.Time) (loaded, error) {
-	r.mu.Lock()
-	a := r.asks[router.key()]
-	if a == nil || a.began.Before(since) || a.ended() && time.Since(a.began) >= runtimeFor {
-		a = &ask{at: now, began: time.Now(), done: make(chan struct{})}
-		if r.asks == nil {
-			r.asks, r.last = map[string]*ask{}, map[string]loaded{}
+	for {
+		a := r.ask(ctx, router, now, since)
+		select {
+		case <-a.done:
+			if !a.began.Before(since) {
+				return a.value, a.err
+			}
+		case <-ctx.Done():
+			return loaded{}, context.Cause(ctx)
 		}
-		r.asks[router.key()] = a
-		go r.run(ctx, router, a)
 	}
-	r.mu.Unlock()
-	select {
-	case <-a.done:
-		return a.value, a.err
-	case <-ctx.Done():
-		return loaded{}, context.Cause(ctx)
+}
+
+// ask is the question that was asked last, if it still is or its answer serves, or a new one.
+func (r *runtimes) ask(ctx context.Context, router *side, now, since time.Time) *ask {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a := r.asks[router.key()]; a != nil && (!a.ended() || !a.began.Before(since) && time.Since(a.began) < max(runtimeFor, 3*a.took)) {
+		return a
 	}
+	if r.asks == nil {
+		r.asks, r.last = map[string]*ask{}, map[string]loaded{}
+	}
+	a := &ask{at: now, began: time.Now(), done: make(chan struct{})}
+	r.asks[router.key()] = a
+	go r.run(ctx, router, a)
+	return a
 }
 
 // taken returns what a router has loaded: once it has a version, where it was given that just now and takes it within about a
@@ -116,6 +128,7 @@ func (r *runtimes) run(ctx context.Context, router *side, a *ask) {
 	defer cancel()
 	defer close(a.done)
 	raw, err := askRouter(ctx, router)
+	a.took = time.Since(a.began)
 	if err != nil {
 		a.err = err
 		return

@@ -22,10 +22,13 @@ const (
 	// folderFresh is how old an answer may be that Look shares.
 	folderFresh = 2 * time.Second
 	// folderLinger is how long a commit that follows upon one of several waits
-	// for those whom that one let go.
-	folderLinger = 5 * time.Millisecond
+	// for those whom that one let go. After one of folderCrowd it waits as long as
+	// that took, up to folderRest: with hundreds on their way, fewer commits have
+	// all of them done sooner.
+	folderLinger, folderRest = 5 * time.Millisecond, time.Second
+	folderCrowd              = 8
 	// A commit takes so many entries, of so many bytes, at most.
-	folderGroup, folderBytes = 256, 1 << 20
+	folderGroup, folderBytes = 512, 1 << 20
 	// folderPatience bounds a commit, and lookPatience a look.
 	folderPatience, lookPatience = 7 * time.Minute, 90 * time.Second
 )
@@ -294,10 +297,10 @@ func (f *Folder) start() {
 // work takes one turn after the other until there is nothing to do: a commit or
 // a look, never two at once.
 func (f *Folder) work() {
-	crowd := false
+	var linger time.Duration
 	for {
-		if crowd {
-			timer := f.m.clock.NewTimer(folderLinger)
+		if linger > 0 {
+			timer := f.m.clock.NewTimer(linger)
 			<-timer.C()
 		}
 		f.mu.Lock()
@@ -308,12 +311,26 @@ func (f *Folder) work() {
 			return
 		}
 		f.mu.Unlock()
-		if crowd = len(group) > 1; len(group) > 0 {
-			f.commit(options, group)
+		linger = 0
+		if len(group) == 0 {
+			f.lookNow(options)
 			continue
 		}
-		f.lookNow(options)
+		began := f.m.clock.Now()
+		f.commit(options, group)
+		linger = lingerAfter(len(group), f.m.clock.Since(began))
 	}
+}
+
+// lingerAfter is how long the next commit waits after one of so many that took so long.
+func lingerAfter(group int, took time.Duration) time.Duration {
+	switch {
+	case group >= folderCrowd:
+		return min(max(took, folderLinger), folderRest)
+	case group > 1:
+		return folderLinger
+	}
+	return 0
 }
 
 // group takes those off the queue who travel together: no two of whom one could

@@ -451,3 +451,23 @@ func TestFolderOfAll(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFolderLinger: a crowd is given time to gather, and one who is alone waits for nobody.
+func TestFolderLinger(t *testing.T) {
+	for _, c := range []struct {
+		reason string
+		group  int
+		took   time.Duration
+		want   time.Duration
+	}{
+		{"one who is alone", 1, time.Minute, 0},
+		{"a few were let go by one commit, and come again at once", 2, time.Minute, folderLinger},
+		{"a crowd", folderCrowd, 300 * time.Millisecond, 300 * time.Millisecond},
+		{"a crowd that was quick", folderCrowd, 0, folderLinger},
+		{"a crowd that took for ever", folderCrowd, time.Minute, folderRest},
+	} {
+		if got := lingerAfter(c.group, c.took); got != c.want {
+			t.Errorf("%s: the next commit waits for %s, want %s", c.reason, got, c.want)
+		}
+	}
+}

@@ -39,8 +39,9 @@ const (
 	one, many = 200, 500
 	// floors is how often the same is done by hand.
 	floors = 50
-	// pause is how long a client waits that was not answered.
-	pause = 5 * time.Millisecond
+	// pause is how long a client waits that was not answered, and pauseOfMany one of those who wait for many: what they ask
+	// meanwhile takes from the same processors.
+	pause, pauseOfMany = 10 * time.Millisecond, 100 * time.Millisecond
 )
 
 // ground is what the site's machines are.
@@ -230,7 +231,7 @@ func (s *stage) allAnswered(prefix string, n int, began time.Time) {
 						late.Store(fmt.Sprintf("%s is not served within %s: %v", name, patience, err))
 						return
 					}
-					time.Sleep(pause)
+					time.Sleep(pauseOfMany)
 				}
 			}
 		})
