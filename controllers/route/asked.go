@@ -34,7 +34,7 @@ func (k *Kind) around(ctx context.Context, r *v1alpha1.Route, from *reader, look
 		serves: func(of *v1alpha1.Route, name, path string) (*v1alpha1.Route, error) {
 			return k.serves(ctx, of, name, path)
 		},
-		onward: func(d door) ([]onward, error) { return k.beyond(ctx, r, d, from) },
+		onward: func(d door, names []string) ([]onward, error) { return k.beyond(ctx, r, d, names, from) },
 	}, err
 }
 

@@ -93,7 +93,7 @@ func TestRejectedByAnother(t *testing.T) {
 	w.declare("blog", nil)
 	w.ready("blog")
 	w.router.TraefikFaults().Reject(w.routerName("blog")+"-2", "no such thing as a longer path")
-	undelay := w.router.TraefikFaults().Delay(2 * time.Second)
+	undelay := w.router.TraefikFaults().Delay(5 * time.Second)
 	w.edit("blog", longer)
 	w.pass("blog")
 	w.says(w.get("blog"), v1alpha1.ReadyCondition, "False Programming")

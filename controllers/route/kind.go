@@ -17,6 +17,7 @@ import (
 	"crypto/x509"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,6 +26,9 @@ import (
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
 )
+
+// mostHandshakes is how many certificates are asked for at once.
+const mostHandshakes = 16
 
 // Config is what a Kind works with. Every field is needed.
 type Config struct {
@@ -50,13 +54,15 @@ type Kind struct {
 	folders  folders
 	runtimes runtimes
 	probes   probes
+	// handshakes bounds how many certificates are asked for at once.
+	handshakes *semaphore.Weighted
 }
 
 var _ reconcile.Kind[*v1alpha1.Route, Seen] = (*Kind)(nil)
 
 // New returns the kind.
 func New(c Config) *Kind {
-	k := &Kind{Config: c}
+	k := &Kind{Config: c, handshakes: semaphore.NewWeighted(mostHandshakes)}
 	k.probes.life, k.probes.end = context.WithCancel(context.Background())
 	return k
 }

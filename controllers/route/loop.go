@@ -109,8 +109,8 @@ type circle struct {
 	named func(name string) (*v1alpha1.Route, error)
 	// serves finds the Route that answers for a name and a path on the gateway or the router of another one; nil: none does.
 	serves func(of *v1alpha1.Route, name, path string) (*v1alpha1.Route, error)
-	// onward are the Routes that send on what comes in at a door, with where to.
-	onward func(d door) ([]onward, error)
+	// onward are the Routes that send on what comes in at a door for some names, with where to.
+	onward func(d door, names []string) ([]onward, error)
 	// lookup finds the addresses of a name as the router's machine sees it.
 	lookup func(name string) []string
 }
@@ -162,12 +162,12 @@ func (c circle) back(d door, names []string, seen map[string]bool) (string, erro
 	case c.leads(d):
 		return fmt.Sprintf("%s, which sends to HostService/%s too", d.name, router), nil
 	}
-	beyond, err := c.onward(d)
+	beyond, err := c.onward(d, names)
 	if err != nil {
 		return "", err
 	}
 	for _, o := range beyond {
-		if seen[o.Name] || !slices.ContainsFunc(o.Spec.Hosts, func(host string) bool { return answers(host, names) }) {
+		if seen[o.Name] {
 			continue
 		}
 		seen[o.Name] = true
@@ -246,8 +246,9 @@ func (k *Kind) routeOf(ctx context.Context, r *v1alpha1.Route, name string) (*v1
 	return nil, nil
 }
 
-// beyond finds the Routes that send on what comes in at a door. Few backends lead to one, so that it may look at all.
-func (k *Kind) beyond(ctx context.Context, r *v1alpha1.Route, d door, from *reader) ([]onward, error) {
+// beyond finds the Routes that send on what comes in at a door for some names. Few backends lead to one, so that it may look at
+// all.
+func (k *Kind) beyond(ctx context.Context, r *v1alpha1.Route, d door, names []string, from *reader) ([]onward, error) {
 	var list v1alpha1.RouteList
 	err := k.Client.List(ctx, &list, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
 	if err != nil {
@@ -256,7 +257,8 @@ func (k *Kind) beyond(ctx context.Context, r *v1alpha1.Route, d door, from *read
 	var all []onward
 	for i := range list.Items {
 		o := &list.Items[i]
-		if !claims(o) || d.gateway != "" && d.gateway != o.Spec.GatewayRef.Name || !slices.Contains(d.routers, o.Spec.RouterRef.Name) {
+		if !claims(o) || d.gateway != "" && d.gateway != o.Spec.GatewayRef.Name || !slices.Contains(d.routers, o.Spec.RouterRef.Name) ||
+			!slices.ContainsFunc(o.Spec.Hosts, func(host string) bool { return answers(host, names) }) {
 			continue
 		}
 		if to, err := resolve(ctx, o, from); err == nil { // one that leads nowhere yet does not lead back

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/nginx"
@@ -92,7 +94,10 @@ func (k *Kind) lookAround(ctx context.Context, r *v1alpha1.Route, from *reader, 
 		return err
 	}
 	if seen.taken, seen.shared = c.taken, c.shared; seen.taken != "" {
-		return k.lookAtFolders(ctx, r, seen)
+		if err := k.lookAtFolders(ctx, r, seen); err != nil {
+			return err
+		}
+		return k.lookForStrays(ctx, r, from, seen)
 	}
 	if seen.own, err = k.ownCertificateOf(ctx, r, from); err != nil || seen.own.due(r) {
 		return err
@@ -243,11 +248,31 @@ func (k *Kind) lookAtScene(ctx context.Context, r *v1alpha1.Route, seen *Seen) {
 	}
 	o.of = fmt.Sprint(seen.want.hash, o.address, o.port, o.publishes, o.down, sortedSums(seen.want.gatewaySums))
 	s, err := k.sightOf(ctx, nameOf(r), o, seen.now)
+	if last, ok := lastSight(r, o); ok && reconcile.ReasonOf(err) == LookingReason {
+		s, err = last, nil
+	}
 	if err != nil {
 		seen.sightProblem = err
 		return
 	}
 	seen.sight = &s
+}
+
+// lastSight is what was seen of this generation when all was well, by the status: a manager that is new takes its time to look at
+// hundreds of Routes.
+func lastSight(r *v1alpha1.Route, o scene) (sight, bool) {
+	if r.Status.ObservedGeneration != r.Generation {
+		return sight{}, false
+	}
+	var s sight
+	for kind, to := range map[string]*reconcile.Condition{
+		v1alpha1.CertificateMatchesCondition: &s.certificate, v1alpha1.PublishedCondition: &s.published, v1alpha1.BackendReachableCondition: &s.reachable,
+	} {
+		if c := meta.FindStatusCondition(r.Status.Conditions, kind); c != nil {
+			*to = reconcile.Condition{Type: kind, Status: c.Status, Reason: c.Reason, Message: c.Message}
+		}
+	}
+	return s, s.fine(o)
 }
 
 func sortedSums(f files) []string { return slices.Sorted(maps.Values(f)) }

@@ -24,7 +24,8 @@ func (k *Kind) Plan(r *v1alpha1.Route, seen Seen) []reconcile.Step {
 	case !seen.known:
 		return nil
 	case seen.taken != "":
-		return append(k.withdrawSteps(r, &seen, true), stallStep(HostTakenReason, errors.New(seen.taken)))
+		steps := append(k.withdrawSteps(r, &seen, true), k.strayingSteps(&seen)...)
+		return append(steps, stallStep(HostTakenReason, errors.New(seen.taken)))
 	case seen.own.due(r):
 		return []reconcile.Step{k.issueStep(r, seen.own)}
 	case seen.rejected(r):
@@ -41,15 +42,22 @@ func (k *Kind) Plan(r *v1alpha1.Route, seen Seen) []reconcile.Step {
 		steps = append(steps, gateway...)
 	}
 	if seen.serves() {
-		for _, s := range seen.strays {
-			steps = append(steps, k.withdrawStep(s, "files on "+s.String()+", which is not named any more"))
-		}
+		steps = append(steps, k.strayingSteps(&seen)...)
 		if seen.own.left(r) {
 			steps = append(steps, k.unissueStep(seen.own))
 		}
 		problems = append(problems, seen.ailments(k.Interval)...)
 	}
 	return append(steps, restSteps(r, problems)...)
+}
+
+// strayingSteps take away what is where the Route is not to be any more.
+func (k *Kind) strayingSteps(seen *Seen) []reconcile.Step {
+	var steps []reconcile.Step
+	for _, s := range seen.strays {
+		steps = append(steps, k.withdrawStep(s, "files on "+s.String()+", which is not named any more"))
+	}
+	return steps
 }
 
 // absent says that neither the router nor the gateway has anything of the Route: whichever of them hears first of it, nobody

@@ -138,6 +138,9 @@ func TestPlan(t *testing.T) {
 			r.Status.Refused, s.memory.again = "other", s.now.Add(time.Hour)
 		}, "Programming", ""},
 		"taken": {"it gives way", func(_ *v1alpha1.Route, s *Seen) { s.taken = "host a.lan" }, "Withdrawing Withdrawing Waiting", "HostTaken: host a.lan"},
+		"taken, files elsewhere": {"where it was before, others may wait for the host", func(_ *v1alpha1.Route, s *Seen) {
+			s.taken, s.atGateway, s.atRouter, s.strays = "host a.lan", nil, nil, []*side{s.gateway}
+		}, "Withdrawing Waiting", "HostTaken: host a.lan"},
 		"taken, out": {"it only says so", func(_ *v1alpha1.Route, s *Seen) {
 			s.taken, s.atGateway, s.atRouter = "host a.lan", nil, nil
 		}, "Waiting", "HostTaken: host a.lan"},

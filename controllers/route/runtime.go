@@ -27,8 +27,9 @@ import (
 const (
 	// takes is how often a router is asked within a pass whether it has taken what it was given just now.
 	takes = 4
-	// runtimeFor is how long an answer of a router serves all Routes, or three times as long as it took.
-	runtimeFor = 300 * time.Millisecond
+	// runtimeFor is how long an answer of a router serves all Routes. One that took long serves longer, but never as long as it
+	// matters (pickUpLimit): a Route must not be judged by what was so before the router took it.
+	runtimeFor, runtimeMost = 300 * time.Millisecond, time.Second
 	// runtimeLimit bounds the question.
 	runtimeLimit = 20 * time.Second
 	// maxRuntime bounds what is unpacked of an answer.
@@ -83,7 +84,7 @@ func (r *runtimes) of(ctx context.Context, router *side, now, since time.Time) (
 func (r *runtimes) ask(ctx context.Context, router *side, now, since time.Time) *ask {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if a := r.asks[router.key()]; a != nil && (!a.ended() || !a.began.Before(since) && time.Since(a.began) < max(runtimeFor, 3*a.took)) {
+	if a := r.asks[router.key()]; a != nil && (!a.ended() || !a.began.Before(since) && time.Since(a.began) < a.serves()) {
 		return a
 	}
 	if r.asks == nil {
@@ -111,6 +112,14 @@ func (k *Kind) taken(ctx context.Context, router *side, version string, given ti
 			return loaded{}, context.Cause(ctx)
 		}
 	}
+}
+
+// serves is how long an answer does, from when it was asked for.
+func (a *ask) serves() time.Duration {
+	if a.err != nil {
+		return runtimeFor
+	}
+	return max(runtimeFor, min(3*a.took, runtimeMost))
 }
 
 func (a *ask) ended() bool {
@@ -144,11 +153,11 @@ func (r *runtimes) run(ctx context.Context, router *side, a *ask) {
 
 // next is what an answer says that came after the last one.
 func (l loaded) next(raw []byte, at time.Time) (loaded, error) {
-	n := loaded{sum: sha256.Sum256(raw), config: sha256.Sum256(serverStatus.ReplaceAll(raw, nil)), since: at}
+	n := loaded{sum: sha256.Sum256(raw), since: at}
 	if n.sum == l.sum {
 		return l, nil
 	}
-	if n.config == l.config {
+	if n.config = sha256.Sum256(serverStatus.ReplaceAll(raw, nil)); n.config == l.config {
 		n.since = l.since
 	}
 	var err error
