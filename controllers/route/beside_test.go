@@ -67,6 +67,25 @@ func TestTakenOnRouter(t *testing.T) {
 	}
 }
 
+// TestTakenAfterMove: a Route that gives way where it moved to leaves nothing where it was, where others may wait for the host.
+func TestTakenAfterMove(t *testing.T) {
+	w := newWorld(t)
+	w.second(w.gateway, "nginx")
+	w.declare("blog", func(r *v1alpha1.Route) { r.Spec.GatewayRef.Name = "second" })
+	w.ready("blog")
+	w.sleep(time.Minute)
+	w.declare("outer", func(r *v1alpha1.Route) { r.Spec.Hosts = []string{"outer.phoenix.lan"} })
+	w.ready("outer")
+	w.edit("outer", func(r *v1alpha1.Route) {
+		r.Spec.GatewayRef.Name, r.Spec.Hosts = "second", []string{"blog.phoenix.lan"}
+	})
+	w.until("outer", "False HostTaken", "Route/blog")
+	if got := w.files(w.gateway, gatewayFolder) + "; " + w.files(w.gateway, secondFolder) + "; " + w.files(w.router, routerFolder); got != "; blog.map; blog.yml" {
+		t.Errorf("the files are %s", got)
+	}
+	w.quiet("outer")
+}
+
 // left moves a Route from the gateway "nginx", which goes away with its files, to "second", on the router's machine.
 func left(t *testing.T) *world {
 	t.Helper()

@@ -119,6 +119,10 @@ type world struct {
 	mu      sync.Mutex
 	patches int
 	woken   []string
+	// slow is how long the gateway's certificate takes to be seen.
+	slow time.Duration
+	// asking is how many certificates are being asked for, and most how many that were at most.
+	asking, most int
 }
 
 // recorder keeps events.
@@ -287,6 +291,33 @@ func service(name string, change func(*v1alpha1.HostService)) *v1alpha1.HostServ
 	return s
 }
 
+// certificate asks a gateway for its certificate, as long as that takes.
+func (w *world) certificate(ctx context.Context, address, name string) ([]*x509.Certificate, error) {
+	w.mu.Lock()
+	w.asking++
+	w.most = max(w.most, w.asking)
+	slow := w.slow
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.asking--
+	}()
+	select {
+	case <-time.After(slow):
+		return pin.Served(ctx, w.dial, address, name)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// slowly has certificates take a while to be seen.
+func (w *world) slowly(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slow = d
+}
+
 // restart begins another manager over the same objects and machines.
 func (w *world) restart() {
 	w.Helper()
@@ -300,9 +331,7 @@ func (w *world) restart() {
 	w.kind = route.New(route.Config{
 		Client: w.client, Clock: w.clock, Interval: 5 * time.Minute,
 		Machine: func(_ context.Context, g *v1alpha1.Guest) (*machine.Machine, error) { return runs[g.Name], nil },
-		Served: func(ctx context.Context, address, name string) ([]*x509.Certificate, error) {
-			return pin.Served(ctx, w.dial, address, name)
-		},
+		Served:  w.certificate,
 		Wake: func(name types.NamespacedName) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

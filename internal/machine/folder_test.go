@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"sync"
 	"testing"
@@ -370,6 +371,8 @@ func TestFolderRefusesWhatCannotBe(t *testing.T) {
 		{"far too long", "a", with(same), Entry{"a.x": make([]byte, folderBytes+1)}},
 		{"a path", "a", with(func(o *FolderOptions) { o.Path = "etc" }), Entry{}},
 		{"a path at the top", "a", with(func(o *FolderOptions) { o.Path = "/etc" }), Entry{}},
+		{"a path beside", "a", with(func(o *FolderOptions) { o.Beside = "etc" }), Entry{}},
+		{"a path beside at the top", "a", with(func(o *FolderOptions) { o.Beside = "/" }), Entry{}},
 		{"an owner", "a", with(func(o *FolderOptions) { o.Owner = "a;b" }), Entry{}},
 		{"a mode", "a", with(func(o *FolderOptions) { o.Mode = 0o1777 | 1<<20 }), Entry{}},
 		{"a command", "a", with(func(o *FolderOptions) { o.Check = []string{""} }), Entry{}},
@@ -470,4 +473,26 @@ func TestFolderLinger(t *testing.T) {
 			t.Errorf("%s: the next commit waits for %s, want %s", c.reason, got, c.want)
 		}
 	}
+}
+
+// TestFolderBeside: what is kept stands where the options say, out of the way of whoever watches the folder above.
+func TestFolderBeside(t *testing.T) {
+	r := newRouting(t)
+	r.sh("mkdir /etc/beside")
+	o := routingOptions()
+	o.Beside = "/etc/beside"
+	f := r.m.Folder(o)
+	for _, content := range []string{"one", "two"} {
+		if err := f.Put(t.Context(), "a", Entry{"a.conf": []byte(content)}, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	above := path.Dir(routes)
+	if got := r.sh("cat /etc/beside/previous/a.conf; ls -A /etc/beside; [ ! -e " + above + "/previous ] || echo above"); got != "oneprevious\n" {
+		t.Errorf("beside stands %q", got)
+	}
+	if found, err := f.Restore(t.Context(), "a"); err != nil || !found {
+		t.Errorf("restored: %t, %v", found, err)
+	}
+	r.is("what was kept is back", map[string]string{"a": "one"})
 }
