@@ -54,7 +54,7 @@ type Kind struct {
 	folders  folders
 	runtimes runtimes
 	probes   probes
-	// handshakes bounds how many certificates are asked for at once.
+	// handshakes has room for mostHandshakes.
 	handshakes *semaphore.Weighted
 }
 

@@ -33,14 +33,13 @@ type door struct {
 
 // doors are all gateways and routers of the namespace. Those on no machine take nothing.
 func (k *Kind) doors(ctx context.Context, r *v1alpha1.Route, from *reader) ([]door, error) {
-	var list v1alpha1.HostServiceList
-	err := k.Client.List(ctx, &list, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
+	services, err := from.services(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list HostServices: %w", err)
+		return nil, err
 	}
 	var all []door
-	for i := range list.Items {
-		s := &list.Items[i]
+	for i := range services {
+		s := &services[i]
 		if s.Spec.Nginx == nil && s.Spec.Traefik == nil || s.Spec.GuestRef == nil {
 			continue
 		}
@@ -49,7 +48,7 @@ func (k *Kind) doors(ctx context.Context, r *v1alpha1.Route, from *reader) ([]do
 			return nil, err
 		}
 		if found {
-			all = append(all, doorOf(s, g, list.Items, r.Spec.RouterRef.Name))
+			all = append(all, doorOf(s, g, services, r.Spec.RouterRef.Name))
 		}
 	}
 	return all, nil

@@ -52,6 +52,16 @@ func (r *reader) service(ctx context.Context, name string) (*v1alpha1.HostServic
 	return s, found, err
 }
 
+// services are all of the namespace. Of none is noted that it was read.
+func (r *reader) services(ctx context.Context) ([]v1alpha1.HostService, error) {
+	var list v1alpha1.HostServiceList
+	err := r.client.List(ctx, &list, client.InNamespace(r.namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
+	if err != nil {
+		return nil, fmt.Errorf("list HostServices: %w", err)
+	}
+	return list.Items, nil
+}
+
 func (r *reader) guest(ctx context.Context, name string) (*v1alpha1.Guest, bool, error) {
 	g := &v1alpha1.Guest{}
 	found, err := r.get(ctx, "Guest", name, g)

@@ -19,6 +19,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
 	"github.com/phoenix-hypervisor/phoenix/internal/reconcile"
 	"github.com/phoenix-hypervisor/phoenix/internal/traefik"
@@ -99,19 +101,15 @@ func (r *runtimes) ask(ctx context.Context, router *side, now, since time.Time) 
 // taken returns what a router has loaded: once it has a version, where it was given that just now and takes it within about a
 // second. It nearly always does, and every Route would otherwise say first that it waits for that.
 func (k *Kind) taken(ctx context.Context, router *side, version string, given time.Time) (loaded, error) {
-	for i := 1; ; i++ {
-		runtime, err := k.runtimes.of(ctx, router, k.Clock.Now(), given)
-		if err != nil || i == takes || time.Since(given) > takes*runtimeFor || runtime.Look(router.prefix, version).Loaded {
-			return runtime, err
-		}
-		timer := time.NewTimer(runtimeFor)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return loaded{}, context.Cause(ctx)
-		}
-	}
+	var runtime loaded
+	tries := 0
+	err := wait.PollUntilContextCancel(ctx, runtimeFor, true, func(ctx context.Context) (bool, error) {
+		var err error
+		tries++
+		runtime, err = k.runtimes.of(ctx, router, k.Clock.Now(), given)
+		return tries == takes || time.Since(given) > takes*runtimeFor || runtime.Look(router.prefix, version).Loaded, err
+	})
+	return runtime, err
 }
 
 // serves is how long an answer does, from when it was asked for.

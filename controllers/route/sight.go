@@ -184,8 +184,8 @@ func concrete(host string) string {
 	return host
 }
 
-// served asks a gateway for its certificates, a few times at once: hundreds of connections would be those that its clients need.
-func (k *Kind) served(ctx context.Context, address, name string) ([]*x509.Certificate, error) {
+// shown asks a gateway for its certificates, a few times at once: hundreds of connections would be those that its clients need.
+func (k *Kind) shown(ctx context.Context, address, name string) ([]*x509.Certificate, error) {
 	if err := k.handshakes.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
@@ -202,7 +202,7 @@ func (k *Kind) certificateOf(ctx context.Context, o scene) reconcile.Condition {
 	address := net.JoinHostPort(o.address, strconv.Itoa(o.port))
 	var ends time.Time
 	for _, host := range o.hosts {
-		chain, err := k.served(ctx, address, concrete(host))
+		chain, err := k.shown(ctx, address, concrete(host))
 		if err != nil {
 			return condition(kind, NotServedReason, "%s serves no certificate for %s: %v", address, host, err)
 		}

@@ -7,12 +7,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/phoenix-hypervisor/phoenix/api/v1alpha1"
 	"github.com/phoenix-hypervisor/phoenix/internal/machine"
@@ -53,14 +51,13 @@ func (k *Kind) lookForStrays(ctx context.Context, r *v1alpha1.Route, from *reade
 // sweep asks all services that the Route does not name. held are those that have files of it, and those among the former ones
 // of which that is not known; all says that nobody has any.
 func (k *Kind) sweep(ctx context.Context, r *v1alpha1.Route, from *reader, former []string, seen *Seen) (held []string, all bool, err error) {
-	var list v1alpha1.HostServiceList
-	err = k.Client.List(ctx, &list, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
+	services, err := from.services(ctx)
 	if err != nil {
-		return nil, false, fmt.Errorf("list HostServices: %w", err)
+		return nil, false, err
 	}
 	all = true
-	for i := range list.Items {
-		s := &list.Items[i]
+	for i := range services {
+		s := &services[i]
 		options, ok := otherFolder(r, s)
 		if !ok {
 			continue

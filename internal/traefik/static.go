@@ -31,7 +31,8 @@ type Static struct {
 	AccessLog bool
 	// LogLevel is DEBUG, INFO, WARN or ERROR; empty: INFO.
 	LogLevel string
-	// Folder is the one that is watched. What stands in folders below it is read with it, whenever one of those changes.
+	// Folder is the one that is watched. What stands in folders below it is read with it; a change in one of those is heard of
+	// only when the folder itself is touched.
 	Folder string
 }
 
